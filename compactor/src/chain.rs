@@ -1,0 +1,184 @@
+//! Reading the chains: what writers announced, and what was planned.
+
+use crate::error::{CompactError, halt};
+use crate::plan::{Announced, Cursors, Found, INPUTS_MAX};
+use ledger::{Ledger, LedgerError, for_each_slot};
+use prost::Message;
+use schema::v1::{Announcement, LakeObject, PlanEntry, WriterEntry, writer_entry};
+use schema::{ChainId, Day, Table};
+use std::collections::BTreeMap;
+
+/// Prefix of the names of writer chains.
+const WRITERS: &str = "writer/";
+
+/// Prefix of the names of plan chains.
+const PLANS: &str = "plan/";
+
+/// The chain of plans of a day.
+pub(crate) fn of_day(table: Table, day: Day) -> ChainId {
+    ChainId::plan(table.name(), &day.to_string())
+}
+
+/// The tables and days that have plans.
+pub(crate) async fn planned_days(ledger: &dyn Ledger) -> Result<Vec<(Table, Day)>, CompactError> {
+    let mut days = Vec::new();
+    for chain in ledger.chains(PLANS).await? {
+        let named = chain.as_plan().and_then(|(table, day)| Some((Table::parse(table)?, Day::parse(day)?)));
+        let Some(named) = named else { return halt(format_args!("chain {chain} is of no table and day")) };
+        days.push(named);
+    }
+    Ok(days)
+}
+
+/// How far each writer chain is settled: all objects of entries below exist (PROTOCOL rule 26).
+pub(crate) async fn settled(ledger: &dyn Ledger) -> Result<Cursors, CompactError> {
+    ends(ledger, |_, announcement| announcement.done_through).await
+}
+
+/// How far each writer chain reaches, settled or not.
+pub(crate) async fn reached(ledger: &dyn Ledger) -> Result<Cursors, CompactError> {
+    ends(ledger, |number, _| number + 1).await
+}
+
+async fn ends(ledger: &dyn Ledger, end: fn(u64, &Announcement) -> u64) -> Result<Cursors, CompactError> {
+    let mut ends = Cursors::new();
+    for chain in ledger.chains(WRITERS).await? {
+        if let Some(head) = ledger.head(&chain).await?.filter(|head| head.number > 0) {
+            let announcement = announcement(&chain, head.number, head.entry.bytes)?;
+            ends.insert(chain, end(head.number, &announcement));
+        }
+    }
+    Ok(ends)
+}
+
+/// Shows the announcements `[from, through)` of a writer chain.
+pub(crate) async fn announcements(
+    ledger: &dyn Ledger,
+    chain: &ChainId,
+    from: u64,
+    through: u64,
+    mut each: impl FnMut(u64, Announcement) -> Result<(), LedgerError>,
+) -> Result<(), CompactError> {
+    if from >= through {
+        return Ok(());
+    }
+    let visit = |slot: ledger::Slot| match slot.number {
+        number if number == 0 || number >= through => Ok(()),
+        number => each(number, announcement(chain, number, slot.entry.bytes)?),
+    };
+    Ok(for_each_slot(ledger, chain, from.max(1), visit).await?)
+}
+
+fn announcement(chain: &ChainId, number: u64, bytes: bytes::Bytes) -> Result<Announcement, LedgerError> {
+    match WriterEntry::decode(bytes).ok().and_then(|entry| entry.entry) {
+        Some(writer_entry::Entry::Announcement(announcement)) => Ok(announcement),
+        _ => Err(damaged(chain, number, "is no announcement that this release can read")),
+    }
+}
+
+/// The settled objects of a day that no plan below `cursors` has. `hints` says where each chain first mentions the day.
+pub(crate) async fn found(
+    ledger: &dyn Ledger,
+    (table, day): (Table, Day),
+    cursors: &Cursors,
+    settled: &Cursors,
+    hints: &Cursors,
+) -> Result<Vec<Found>, CompactError> {
+    let mut all = Vec::new();
+    let mut room = INPUTS_MAX;
+    for (chain, &through) in settled {
+        if room == 0 {
+            break;
+        }
+        let hint = hints.get(chain).copied().unwrap_or(0);
+        let from = cursors.get(chain).copied().unwrap_or(0).max(hint);
+        let mut found = Found { chain: chain.clone(), through, objects: Vec::new() };
+        announcements(ledger, chain, from, through, |number, announcement| {
+            if found.objects.len() >= room {
+                found.through = found.through.min(number);
+                return Ok(());
+            }
+            for object in announcement.objects.iter().filter(|object| is_of(object, table, day)) {
+                found.objects.push(announced(chain, number, (table, day), object)?);
+            }
+            Ok(())
+        })
+        .await?;
+        room = room.saturating_sub(found.objects.len());
+        if !found.objects.is_empty() {
+            all.push(found);
+        }
+    }
+    Ok(all)
+}
+
+fn is_of(object: &LakeObject, table: Table, day: Day) -> bool {
+    object.table == table.name() && object.date == day.0
+}
+
+fn announced(
+    chain: &ChainId,
+    entry: u64,
+    (table, day): (Table, Day),
+    object: &LakeObject,
+) -> Result<Announced, LedgerError> {
+    let rows_hash: Option<[u8; 16]> = object.rows_hash.as_ref().try_into().ok();
+    let part = Announced::part_of(&object.key, table, day, chain, entry);
+    match (part, rows_hash) {
+        (Some(part), Some(hash)) => {
+            Ok(Announced { entry, part, rows: object.rows, rows_hash: u128::from_be_bytes(hash) })
+        }
+        _ => Err(damaged(chain, entry, &format!("announces {}, which can't be planned", object.key))),
+    }
+}
+
+fn damaged(chain: &ChainId, number: u64, detail: &str) -> LedgerError {
+    LedgerError::Damaged { chain: chain.clone(), number, detail: detail.to_string() }
+}
+
+/// Plan `number` of a chain; `None` past the last.
+pub(crate) async fn plan(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Option<PlanEntry>, CompactError> {
+    let Some(slot) = ledger.load(chain, number, 1).await?.into_iter().next() else { return Ok(None) };
+    if slot.number != number {
+        return halt(format_args!("chain {chain} has lost plan {number}: restore the ledger"));
+    }
+    match PlanEntry::decode(slot.entry.bytes) {
+        Ok(plan) => Ok(Some(plan)),
+        Err(error) => halt(format_args!("chain {chain}, plan {number} can't be read: {error}")),
+    }
+}
+
+/// All plans of a day.
+#[derive(Debug, Default)]
+pub(crate) struct DayPlans {
+    /// In order; only the last keeps its inputs, which may be many.
+    pub(crate) plans: Vec<PlanEntry>,
+}
+
+impl DayPlans {
+    pub(crate) async fn load(ledger: &dyn Ledger, chain: &ChainId) -> Result<DayPlans, CompactError> {
+        let mut plans: Vec<PlanEntry> = Vec::new();
+        while let Some(plan) = plan(ledger, chain, plans.len() as u64).await? {
+            if let Some(before) = plans.last_mut() {
+                before.inputs = Vec::new();
+            }
+            plans.push(plan);
+        }
+        Ok(DayPlans { plans })
+    }
+
+    /// The number of the next plan.
+    pub(crate) fn next(&self) -> u64 {
+        self.plans.len() as u64
+    }
+
+    /// Where the next plan goes on.
+    pub(crate) fn cursors(&self) -> Cursors {
+        self.plans.last().map(cursors).unwrap_or_default()
+    }
+}
+
+/// Where the plan after this one goes on.
+pub(crate) fn cursors(plan: &PlanEntry) -> Cursors {
+    plan.cursors.iter().map(|cursor| (ChainId::new(&cursor.chain), cursor.next)).collect::<BTreeMap<_, _>>()
+}

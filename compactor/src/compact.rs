@@ -1,0 +1,248 @@
+//! Carries out a plan: its inputs, merged, give its outputs.
+//!
+//! Outputs are a function of the inputs and of the day's earlier plans (PROTOCOL rule 29), so anyone may carry out a plan,
+//! twice and at the same time. The dropped object is created after all others: where it is, the plan is **complete**.
+
+use crate::config::Config;
+use crate::copies::{Copies, CopyFinder};
+use crate::error::{CompactError, halt};
+use crate::metrics;
+use crate::outputs::{Content, Finished, Outputs};
+use crate::plan::{self, Input};
+use crate::sort::{Sorted, Sorter};
+use crate::spill::Spill;
+use arrow::array::{Array, RecordBatch};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use lake::parquet_file::{self, Columns, FINAL_ROW_GROUP_BYTES, Identity, ObjectError, ObjectReader, batches_of};
+use lake::{Lake, LakeError};
+use schema::v1::PlanEntry;
+use schema::{EventId, Table, columns};
+use std::fs;
+use std::sync::Arc;
+
+/// Small inputs that are fetched ahead of the one being read.
+const FETCHED_AHEAD: usize = 8;
+
+/// Most bytes of an input that is fetched as a whole.
+const WHOLE_BYTES_MAX: u64 = 4 << 20;
+
+/// Inputs with more rows are surely too large to be fetched as a whole.
+const WHOLE_ROWS_MAX: u64 = 100_000;
+
+/// How memory is shared out: of eight parts, four for rows, two for telling copies, one for the object being written.
+const PARTS: usize = 8;
+
+/// What carrying out a plan came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) inputs: u64,
+    pub(crate) rows: u64,
+    pub(crate) dropped: u64,
+    pub(crate) objects: u64,
+}
+
+/// A plan to carry out.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) lake: &'a dyn Lake,
+    pub(crate) config: &'a Config,
+    pub(crate) table: Table,
+    pub(crate) plan: &'a PlanEntry,
+    /// The day's plans before it.
+    pub(crate) earlier: &'a [PlanEntry],
+}
+
+/// Whether all objects of a plan exist; when the last of them was made.
+pub(crate) async fn completed_at(lake: &dyn Lake, plan: &PlanEntry) -> Result<Option<i64>, CompactError> {
+    match lake.head(&plan.dropped_key).await {
+        Ok(dropped) => Ok(Some(dropped.modified_at)),
+        Err(LakeError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Work<'_> {
+    /// Makes the plan complete. `None` where somebody else did meanwhile.
+    pub(crate) async fn carry_out(&self) -> Result<Option<Done>, CompactError> {
+        let inputs = plan::inputs(self.plan)?;
+        let spill = Arc::new(Spill::new(self.config.spill_dir.as_deref()));
+        let gathered = self.gather(&inputs, &spill).await;
+        let (sorted, copies) = match gathered {
+            Ok(gathered) => gathered,
+            Err(Gone::Input(key)) => {
+                return match completed_at(self.lake, self.plan).await? {
+                    Some(_) => Ok(None),
+                    None => {
+                        halt(format_args!("{key} is gone, and the plan of {} is not complete", self.plan.dropped_key))
+                    }
+                };
+            }
+            Err(Gone::Failed(error)) => return Err(error),
+        };
+        let objects = self.write(sorted, &copies, &spill).await?;
+        let done = Done { inputs: inputs.len() as u64, rows: self.plan.input_rows, dropped: copies.count(), objects };
+        metrics::PLANS.inc();
+        metrics::ROWS.inc_by(done.rows);
+        metrics::DROPPED.inc_by(done.dropped);
+        Ok(Some(done))
+    }
+
+    fn part_of_memory(&self, parts: usize) -> usize {
+        self.config.memory_bytes_max / PARTS * parts
+    }
+
+    /// Reads all inputs: sorts their rows and finds the copies among them.
+    async fn gather(&self, inputs: &[Input], spill: &Arc<Spill>) -> Result<(Sorted, Copies), Gone> {
+        let mut finder = CopyFinder::new(self.table, self.plan.input_rows, self.part_of_memory(2), spill);
+        let mut sorter = Sorter::new(self.table, self.part_of_memory(4), spill);
+        let mut next = 0u32;
+        let mut take = |batch: RecordBatch| {
+            let first = next;
+            next =
+                first.checked_add(batch.num_rows() as u32).ok_or_else(|| differs("a plan has fewer than 2^32 rows"))?;
+            finder.add(&batch, first)?;
+            sorter.add(batch, first)
+        };
+        let (mut ahead, mut fetched) = (inputs.iter(), FuturesOrdered::new());
+        for input in inputs {
+            while fetched.len() < FETCHED_AHEAD
+                && let Some(input) = ahead.next()
+            {
+                fetched.push_back(self.fetch(input));
+            }
+            let bytes = fetched.next().await.expect("this input is ahead or was fetched already")?;
+            let rows = match bytes {
+                Some(bytes) => self.read_whole(input, &bytes, &mut take)?,
+                None => self.read_in_parts(input, &mut take).await?,
+            };
+            if rows != input.rows {
+                let Input { key, rows: planned } = input;
+                return Err(differs(format_args!("{key} has {rows} rows, {planned} were planned")).into());
+            }
+        }
+        for output in self.earlier.iter().flat_map(|plan| &plan.outputs) {
+            self.read_ids(&output.key, &mut finder).await?;
+        }
+        Ok((sorter.finish()?, finder.finish()?))
+    }
+
+    /// A small input's bytes; `None` where it is to be read in parts.
+    async fn fetch(&self, input: &Input) -> Result<Option<Bytes>, Gone> {
+        if input.rows > WHOLE_ROWS_MAX {
+            return Ok(None);
+        }
+        let bytes =
+            self.lake.get_range(&input.key, 0..WHOLE_BYTES_MAX + 1).await.map_err(|error| Gone::of(error.into()))?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= WHOLE_BYTES_MAX))
+    }
+
+    fn read_whole(
+        &self,
+        input: &Input,
+        bytes: &Bytes,
+        take: &mut impl FnMut(RecordBatch) -> Result<(), CompactError>,
+    ) -> Result<u64, Gone> {
+        let mut rows = 0;
+        for batch in batches_of(self.table, &input.key, bytes, Columns::All).map_err(Gone::of)? {
+            rows += batch.num_rows() as u64;
+            take(batch)?;
+        }
+        Ok(rows)
+    }
+
+    async fn read_in_parts(
+        &self,
+        input: &Input,
+        take: &mut impl FnMut(RecordBatch) -> Result<(), CompactError>,
+    ) -> Result<u64, Gone> {
+        let reader = ObjectReader::open(self.lake, self.table, &input.key, Columns::All).await;
+        let (mut reader, mut rows) = (reader.map_err(Gone::of)?, 0);
+        while let Some(batch) = reader.next_batch(self.lake).await.map_err(Gone::of)? {
+            rows += batch.num_rows() as u64;
+            take(batch)?;
+        }
+        Ok(rows)
+    }
+
+    async fn read_ids(&self, key: &str, finder: &mut CopyFinder<'_>) -> Result<(), CompactError> {
+        let name = self.table.id_column();
+        let mut reader = ObjectReader::open(self.lake, self.table, key, Columns::Only(&[name])).await?;
+        while let Some(batch) = reader.next_batch(self.lake).await? {
+            let ids = columns::text(&batch, name)?;
+            finder.add_earlier((0..ids.len()).map(|row| EventId::parse(ids.value(row))))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the outputs in order and creates them; how many there are.
+    async fn write(&self, mut sorted: Sorted, copies: &Copies, spill: &Arc<Spill>) -> Result<u64, CompactError> {
+        let row_group_bytes = self.part_of_memory(1).min(FINAL_ROW_GROUP_BYTES);
+        let mut outputs = Outputs::new(self.table, self.plan, row_group_bytes, spill)?;
+        let (mut objects, mut hash) = (0, 0u128);
+        while let Some(block) = sorted.next()? {
+            for finished in outputs.write(&block, copies)? {
+                hash = hash.wrapping_add(finished.identity.rows_hash);
+                objects += 1;
+                self.create(finished).await?;
+            }
+        }
+        let dropped = outputs.finish()?;
+        let hash = hash.wrapping_add(dropped.identity.rows_hash);
+        if hash.to_be_bytes() != *self.plan.input_hash || dropped.identity.rows != copies.count() {
+            return Err(differs(format_args!(
+                "the rows of the plan of {} are not those announced",
+                self.plan.dropped_key
+            )));
+        }
+        self.create(dropped).await?;
+        Ok(objects)
+    }
+
+    async fn create(&self, finished: Finished) -> Result<(), CompactError> {
+        let Finished { key, content, identity } = finished;
+        match content {
+            Content::Bytes(bytes) => parquet_file::create_exactly(self.lake, &key, bytes, &identity).await?,
+            Content::File(path) => {
+                let created = parquet_file::create_exactly_from_file(self.lake, &key, &path, &identity).await?;
+                // The folder goes in the end anyway; this only frees the disk earlier.
+                let _ = fs::remove_file(path);
+                created
+            }
+        };
+        Ok(())
+    }
+}
+
+/// What an object's footer says, and how many bytes the object has.
+pub(crate) async fn footer(lake: &dyn Lake, table: Table, key: &str) -> Result<(Identity, u64), ObjectError> {
+    let reader = ObjectReader::open(lake, table, key, Columns::Only(&[])).await?;
+    Ok((reader.identity()?, reader.object_bytes()))
+}
+
+/// Why inputs can't be read.
+enum Gone {
+    /// This input is not there.
+    Input(String),
+    Failed(CompactError),
+}
+
+impl Gone {
+    fn of(error: ObjectError) -> Gone {
+        match error {
+            ObjectError::Lake(LakeError::NotFound(key)) => Gone::Input(key),
+            other => Gone::Failed(other.into()),
+        }
+    }
+}
+
+impl From<CompactError> for Gone {
+    fn from(error: CompactError) -> Gone {
+        Gone::Failed(error)
+    }
+}
+
+fn differs(reason: impl std::fmt::Display) -> CompactError {
+    service::Halt(reason.to_string()).into()
+}

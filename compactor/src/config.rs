@@ -1,0 +1,71 @@
+//! Settings of the compactor.
+
+use clap::Args;
+use service::settings::{bytes, duration};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Smallest memory that can be set: below it more time goes into tiny files than into rows.
+const MEMORY_BYTES_MIN: usize = 64 << 20;
+
+/// Smallest size of final objects that can be set: smaller ones are all footer.
+const OBJECT_BYTES_MIN: usize = 64 << 10;
+
+/// Settings of the compactor.
+#[derive(Args, Clone, Debug)]
+#[group(id = "compactor")]
+#[command(next_help_heading = "Compactor")]
+pub struct Config {
+    /// Size of a final object, about
+    #[arg(long, env = "FOREBAY_OBJECT_BYTES", default_value = "256MiB", value_parser = object_bytes)]
+    pub object_bytes: usize,
+
+    /// Memory for a compaction; rows beyond it are spilled to disk
+    #[arg(id = "compactor-memory", long = "memory", env = "FOREBAY_COMPACTOR_MEMORY", default_value = "512MiB", value_parser = memory_bytes)]
+    pub memory_bytes_max: usize,
+
+    /// Folder for spilled rows and for objects on their way [default: the system's folder of temporary files]
+    #[arg(long, env = "FOREBAY_SPILL_DIR")]
+    pub spill_dir: Option<PathBuf>,
+
+    /// How long live objects stay after their plan is complete; keep it far above 1h
+    #[arg(long, env = "FOREBAY_GRACE", default_value = "24h", value_parser = duration)]
+    pub grace: Duration,
+}
+
+fn memory_bytes(text: &str) -> Result<usize, String> {
+    at_least(MEMORY_BYTES_MIN, "64MiB", text)
+}
+
+fn object_bytes(text: &str) -> Result<usize, String> {
+    at_least(OBJECT_BYTES_MIN, "64KiB", text)
+}
+
+fn at_least(min: usize, shown: &str, text: &str) -> Result<usize, String> {
+    let value = bytes(text)?;
+    if value < min {
+        return Err(format!("it takes at least {shown}"));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn defaults_are_as_documented_and_small_values_are_refused() {
+        let matches = Cli::command().get_matches_from(["compactor"]);
+        let config = Cli::from_arg_matches(&matches).unwrap().config;
+        assert_eq!((config.object_bytes, config.memory_bytes_max), (256 << 20, 512 << 20));
+        assert_eq!(config.grace, Duration::from_secs(86_400));
+        assert!(Cli::command().try_get_matches_from(["compactor", "--memory", "1MiB"]).is_err());
+    }
+}

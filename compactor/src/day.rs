@@ -1,0 +1,207 @@
+//! One day of one table, turn by turn: finish the plan that is open, else make the next one.
+
+use crate::chain::{self, DayPlans};
+use crate::compact::{Done, Work, completed_at, footer};
+use crate::error::{CompactError, halt};
+use crate::plan::{self, Announced, Contents, Cursors, Draft, Found};
+use crate::{Parts, PlanPreview, Summary};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use lake::layout::{LIVE, ObjectName, day_prefix};
+use lake::parquet_file::{Identity, ObjectError};
+use lake::{Lake, LakeError};
+use ledger::{Entry, LedgerError, Patience, append_until_decided};
+use schema::v1::PlanEntry;
+use schema::{ChainId, Day, Table, record};
+use service::Rule;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Most plans that one call makes or finishes; the next call goes on.
+const PLANS_MAX: usize = 1000;
+
+/// Footers that are read at the same time.
+const FOOTERS_AT_ONCE: usize = 16;
+
+const PATIENCE: Patience = Patience { pause: Duration::from_millis(100), attempts_max: 50 };
+
+/// A day of a table, and what there is to plan it from.
+#[derive(Debug)]
+pub(crate) struct DayWork<'a> {
+    parts: &'a Parts,
+    lake: &'a dyn Lake,
+    table: Table,
+    day: Day,
+    chain: ChainId,
+    /// How far writer chains were settled when the work began, so that it ends although they go on.
+    settled: Cursors,
+    hints: Cursors,
+}
+
+/// What comes next on a day's chain.
+#[derive(Debug)]
+enum Next {
+    /// The last plan, whose outputs do not all exist.
+    Finish(PlanEntry),
+    Append(PlanEntry),
+    /// Somebody else was faster: look again.
+    Behind,
+    Nothing,
+}
+
+impl<'a> DayWork<'a> {
+    pub(crate) fn new(
+        parts: &'a Parts,
+        lake: &'a dyn Lake,
+        (table, day): (Table, Day),
+        settled: Cursors,
+        hints: Cursors,
+    ) -> DayWork<'a> {
+        DayWork { parts, lake, table, day, chain: chain::of_day(table, day), settled, hints }
+    }
+
+    /// Works until everything settled is in complete plans; the cursors of the last.
+    pub(crate) async fn run(&self) -> Result<(Summary, Cursors), CompactError> {
+        let mut summary = Summary::default();
+        for _ in 0..PLANS_MAX {
+            let plans = DayPlans::load(&*self.parts.ledger, &self.chain).await?;
+            match self.next(&plans).await? {
+                Next::Nothing => return Ok((summary, self.settled.clone())),
+                Next::Behind => {}
+                Next::Append(entry) => self.append(plans.next(), &entry).await?,
+                Next::Finish(plan) => {
+                    let earlier = &plans.plans[..plans.plans.len() - 1];
+                    if let Some(done) = self.work(&plan, earlier).carry_out().await? {
+                        self.log(plans.next() - 1, &done);
+                        summary.add(&done);
+                    }
+                }
+            }
+        }
+        Ok((summary, Cursors::new()))
+    }
+
+    /// What the next turn would do, for people to read.
+    pub(crate) async fn preview(&self) -> Result<Option<PlanPreview>, CompactError> {
+        let plans = DayPlans::load(&*self.parts.ledger, &self.chain).await?;
+        let (number, plan, is_open) = match self.next(&plans).await? {
+            Next::Finish(plan) => (plans.next() - 1, plan, true),
+            Next::Append(plan) => (plans.next(), plan, false),
+            Next::Behind | Next::Nothing => return Ok(None),
+        };
+        Ok(Some(PlanPreview { table: self.table, day: self.day, number, is_open, plan }))
+    }
+
+    fn work<'b>(&'b self, plan: &'b PlanEntry, earlier: &'b [PlanEntry]) -> Work<'b> {
+        Work { lake: self.lake, config: &self.parts.config, table: self.table, plan, earlier }
+    }
+
+    fn log(&self, number: u64, done: &Done) {
+        let Done { inputs, rows, dropped, objects } = done;
+        tracing::info!(table = %self.table, day = %self.day, number, inputs, rows, dropped, objects, "plan is complete");
+    }
+
+    async fn next(&self, plans: &DayPlans) -> Result<Next, CompactError> {
+        if let Some(last) = plans.plans.last()
+            && completed_at(self.lake, last).await?.is_none()
+        {
+            return Ok(Next::Finish(last.clone()));
+        }
+        let found = self.found(&plans.cursors()).await?;
+        if found.is_empty() {
+            return Ok(Next::Nothing);
+        }
+        let Some(contents) = self.contents(plans.next(), &found).await? else { return Ok(Next::Behind) };
+        let draft = Draft {
+            table: self.table,
+            day: self.day,
+            number: plans.next(),
+            cursors: plans.cursors(),
+            found: &found,
+            contents: &contents,
+            partitions: plan::partitions(&plans.plans),
+            object_bytes: self.parts.config.object_bytes as u64,
+            appended_at: self.parts.env.now(),
+        };
+        Ok(Next::Append(draft.entry()))
+    }
+
+    async fn found(&self, cursors: &Cursors) -> Result<Vec<Found>, CompactError> {
+        let ledger = &*self.parts.ledger;
+        let day = (self.table, self.day);
+        if !self.parts.rules.keeps(Rule::PlanFromChains) {
+            let reached = chain::reached(ledger).await?;
+            let found = chain::found(ledger, day, cursors, &reached, &self.hints).await?;
+            return Ok(plan::cut(self.only_listed(found).await?));
+        }
+        Ok(plan::cut(chain::found(ledger, day, cursors, &self.settled, &self.hints).await?))
+    }
+
+    /// What a compactor that trusts a listing would plan. For the test that shows why not.
+    async fn only_listed(&self, mut found: Vec<Found>) -> Result<Vec<Found>, CompactError> {
+        let listed = self.lake.list(&day_prefix(LIVE, self.table, self.day)).await?;
+        let listed: BTreeSet<String> = listed.into_iter().map(|object| object.key).collect();
+        for Found { chain, objects, .. } in &mut found {
+            objects.retain(|object| listed.contains(&self.key(chain, object)));
+        }
+        found.retain(|found| !found.objects.is_empty());
+        Ok(found)
+    }
+
+    fn key(&self, chain: &ChainId, object: &Announced) -> String {
+        ObjectName::live(self.table, self.day, chain, object.entry, object.part).key()
+    }
+
+    /// What the inputs' footers say; `None` where one is gone because plan `number` exists already.
+    async fn contents(&self, number: u64, found: &[Found]) -> Result<Option<Contents>, CompactError> {
+        match self.add_up(found).await {
+            Ok(contents) => Ok(Some(contents)),
+            Err(ObjectError::Lake(LakeError::NotFound(key))) => {
+                if chain::plan(&*self.parts.ledger, &self.chain, number).await?.is_some() {
+                    return Ok(None);
+                }
+                halt(format_args!("{key} is settled in its writer's chain, and is not there"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn add_up(&self, found: &[Found]) -> Result<Contents, ObjectError> {
+        let (mut contents, mut footers) = (Contents::default(), FuturesOrdered::new());
+        for Found { chain, objects, .. } in found {
+            for object in objects {
+                if footers.len() == FOOTERS_AT_ONCE
+                    && let Some(footer) = footers.next().await
+                {
+                    let (identity, bytes) = footer?;
+                    contents.add(&identity, bytes);
+                }
+                footers.push_back(self.checked_footer(self.key(chain, object), object));
+            }
+        }
+        while let Some(footer) = footers.next().await {
+            let (identity, bytes) = footer?;
+            contents.add(&identity, bytes);
+        }
+        Ok(contents)
+    }
+
+    async fn checked_footer(&self, key: String, announced: &Announced) -> Result<(Identity, u64), ObjectError> {
+        let (identity, bytes) = footer(self.lake, self.table, &key).await?;
+        if (identity.rows, identity.rows_hash) != (announced.rows, announced.rows_hash) {
+            let Announced { rows, rows_hash, .. } = announced;
+            let detail = format!("it has {identity}, while {rows} rows of hash {rows_hash:032x} were announced");
+            return Err(ObjectError::Damaged { key, detail });
+        }
+        Ok((identity, bytes))
+    }
+
+    /// Appends a plan; where somebody else's has taken the slot, that one counts.
+    async fn append(&self, number: u64, plan: &PlanEntry) -> Result<(), CompactError> {
+        let entry = Entry { nonce: self.parts.env.nonce(), bytes: record::encode(plan) };
+        match append_until_decided(&*self.parts.ledger, &self.chain, number, entry, PATIENCE).await {
+            Ok(()) | Err(LedgerError::Taken { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! When the compactor works by itself.
+
+use crate::{Compactor, Selection};
+use schema::Day;
+use service::Halt;
+use std::time::Duration;
+
+/// Time after midnight UTC at which past days are compacted: most of yesterday's events have come by then.
+const AFTER_MIDNIGHT: Duration = Duration::from_secs(10 * 60);
+
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// Time after which a compaction that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Longest sleep, so that a clock that is set does no lasting harm.
+const SLEEP_MAX: Duration = Duration::from_secs(600);
+
+/// Compacts and sweeps when it is time, until it has to halt.
+pub(crate) async fn run(compactor: &Compactor) -> anyhow::Result<()> {
+    let mut now = compactor.parts.env.now();
+    let (mut sweep_at, mut compact_at) = (now, next_night(now));
+    loop {
+        if now >= sweep_at {
+            sweep(compactor).await?;
+            sweep_at = now + micros(SWEEP_EVERY);
+        }
+        if now >= compact_at {
+            compact_at = if compact(compactor).await? { next_night(now) } else { now + micros(RETRY_AFTER) };
+        }
+        now = compactor.parts.env.now();
+        let pause = u64::try_from(sweep_at.min(compact_at) - now).unwrap_or(0);
+        tokio::time::sleep(Duration::from_micros(pause).min(SLEEP_MAX)).await;
+        now = compactor.parts.env.now();
+    }
+}
+
+async fn sweep(compactor: &Compactor) -> anyhow::Result<()> {
+    match compactor.sweep().await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed live objects whose rows are in final ones"),
+        Err(error) => judge(error.into(), "sweep")?,
+    }
+    Ok(())
+}
+
+/// Whether it worked.
+async fn compact(compactor: &Compactor) -> anyhow::Result<bool> {
+    match compactor.compact(Selection::Past).await {
+        Ok(summary) => tracing::info!(%summary, "compacted past days"),
+        Err(error) => {
+            judge(error, "compaction")?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Passes on what only a person can put right.
+fn judge(error: anyhow::Error, what: &str) -> anyhow::Result<()> {
+    if error.chain().any(|cause| cause.is::<Halt>()) {
+        return Err(error);
+    }
+    tracing::warn!(error = format!("{error:#}"), "{what} failed, trying again later");
+    Ok(())
+}
+
+/// The first time to compact after `now`, in Unix microseconds.
+fn next_night(now: i64) -> i64 {
+    let tonight = Day::of(now).start_micros() + micros(AFTER_MIDNIGHT);
+    if now < tonight { tonight } else { Day(Day::of(now).0 + 1).start_micros() + micros(AFTER_MIDNIGHT) }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).expect("it is a constant of less than a day")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_night_begins_ten_minutes_after_midnight() {
+        let (minute, day) = (60_000_000, 86_400_000_000);
+        assert_eq!(next_night(0), 10 * minute);
+        assert_eq!(next_night(10 * minute - 1), 10 * minute);
+        assert_eq!(next_night(10 * minute), day + 10 * minute);
+        assert_eq!(next_night(-1), 10 * minute);
+    }
+}

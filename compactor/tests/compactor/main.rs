@@ -1,0 +1,10 @@
+//! The compactor over an embedded ledger and a lake in a folder.
+
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod exactness;
+mod house;
+mod limits;
+mod network;
+mod sweep;

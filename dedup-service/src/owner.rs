@@ -1,0 +1,634 @@
+//! The owner of one raw shard: reads, decides, writes the decision down, forwards.
+//!
+//! **Outbox**: clean records that were decided and are not yet acknowledged by the clean stream. **Settled**: the head
+//! entry says that everything is forwarded.
+
+use crate::batch::{Unit, unit_of};
+use crate::chain::{self, ChainError};
+use crate::config::Config;
+use crate::dedup::{self, Forward, State};
+use crate::metrics;
+use crate::window::Window;
+use ledger::{Ledger, LedgerError, Patience, append_until_decided, for_each_slot};
+use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
+use schema::{ChainId, HashKey, Kind, Origin, Position, record};
+use service::{Env, Halt, Rule, Rules, Stop};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{AppendError, NewRecord, ReadError, ReadLimit, Shard, Stream, found_little};
+use tokio::time::Instant;
+
+/// Most ids that one entry accepts: 16 bytes each, within what a ledger entry may have.
+const ENTRY_IDS_MAX: usize = 20_000;
+
+/// Most raw records that are read at a time. Source: GetRecords' limit,
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const READ_RECORDS_MAX: usize = 10_000;
+
+/// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
+const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Pause before something that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
+
+/// What an owner works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub raw: Arc<dyn Stream>,
+    pub clean: Arc<dyn Stream>,
+    pub ledger: Arc<dyn Ledger>,
+    pub env: Env,
+    pub config: Config,
+    /// Most ids in the window of this shard.
+    pub window_ids_max: usize,
+    pub rules: Rules,
+}
+
+/// How an owner's work came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The shard is closed, and everything of it is forwarded. Nobody need own it again.
+    Ended,
+    /// Asked to stop, and nothing is left to redo.
+    Stopped,
+}
+
+/// Why an owner gave up. All but [`OwnerError::Halt`] are put right by starting anew.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    #[error("parent chain {0} has not ended")]
+    ParentRuns(ChainId),
+    #[error("the owner's memory is too old to go on with")]
+    Stale,
+    #[error(transparent)]
+    Ledger(LedgerError),
+    #[error(transparent)]
+    Stream(ReadError),
+    #[error(transparent)]
+    Halt(#[from] Halt),
+}
+
+impl From<LedgerError> for OwnerError {
+    fn from(error: LedgerError) -> OwnerError {
+        match error {
+            LedgerError::Damaged { .. } | LedgerError::TooLarge { .. } => Halt(error.to_string()).into(),
+            other => OwnerError::Ledger(other),
+        }
+    }
+}
+
+impl From<ReadError> for OwnerError {
+    fn from(error: ReadError) -> OwnerError {
+        match error {
+            ReadError::Unavailable(_) => OwnerError::Stream(error),
+            _ => Halt(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ChainError> for OwnerError {
+    fn from(error: ChainError) -> OwnerError {
+        match error {
+            ChainError::Ledger(error) => error.into(),
+            ChainError::Halt(halt) => halt.into(),
+        }
+    }
+}
+
+/// One raw shard's decider.
+#[derive(Debug)]
+pub struct Owner {
+    parts: Parts,
+    shard: Shard,
+    genesis: DedupGenesis,
+    state: State,
+    outbox: Vec<Forward>,
+    /// Units that were read and not yet decided.
+    waiting: VecDeque<Unit>,
+    /// Position up to which units were read.
+    read_through: Position,
+    /// `forwarded_through` as the head entry has it.
+    recorded: u64,
+    /// Raw position of each entry that is not recorded as forwarded.
+    positions: VecDeque<(u64, Position)>,
+    /// Last entry that had something to forward; 0 where none had.
+    last_effect: u64,
+    last_sure: Instant,
+    /// When the shard is worth reading again.
+    read_at: Instant,
+}
+
+impl Owner {
+    /// Loads the shard's chain, beginning it where nobody has, and recalls what may not have been forwarded.
+    pub async fn open(parts: Parts, shard: Shard) -> Result<Owner, OwnerError> {
+        let chain = chain_of(&*parts.raw, &shard);
+        let last_sure = Instant::now();
+        let genesis = match chain::genesis(&*parts.ledger, &chain).await? {
+            Some(genesis) => genesis,
+            None => begin(&parts, &shard, &chain).await?,
+        };
+        let (range, point) = chain::range_of(&chain, &genesis)?;
+        let windows = [(); 2].map(|()| Window::new(parts.window_ids_max, parts.env.nonce()));
+        let state = State {
+            chain: chain.clone(),
+            range,
+            point,
+            next: 1,
+            position: Position::start(),
+            ordinals: [0; 2],
+            sums: [0; 2],
+            newest_through: genesis.newest_through,
+            windows,
+            ended: false,
+        };
+        let mut owner = Owner {
+            parts,
+            shard,
+            genesis,
+            state,
+            outbox: Vec::new(),
+            waiting: VecDeque::new(),
+            read_through: Position::start(),
+            recorded: 1,
+            positions: VecDeque::new(),
+            last_effect: 0,
+            last_sure,
+            read_at: last_sure,
+        };
+        owner.resume().await?;
+        Ok(owner)
+    }
+
+    async fn resume(&mut self) -> Result<(), OwnerError> {
+        let head = chain::head(&*self.parts.ledger, &self.state.chain).await?;
+        if let Some((number, head)) = head {
+            chain::resume(&mut self.state, number, &head)?;
+            self.recorded = head.forwarded_through;
+        }
+        self.read_through = self.state.position.clone();
+        if self.state.ended {
+            return Ok(());
+        }
+        let rule = self.parts.config.window_rule();
+        let floor = rule.kept_from(self.state.newest_through, self.parts.rules);
+        self.load_window(floor, i32::MAX).await?;
+        for window in &mut self.state.windows {
+            window.prune(floor);
+            window.lower_floor(floor);
+        }
+        self.recall().await
+    }
+
+    /// Takes the ids received in the minutes `[from, below)` into memory, from this chain and all its ancestors.
+    async fn load_window(&mut self, from: i32, below: i32) -> Result<(), OwnerError> {
+        let mut chains = vec![self.state.chain.clone()];
+        if self.parts.rules.keeps(Rule::WindowIsInherited) {
+            chains.extend(ancestors(&*self.parts.ledger, &self.genesis).await?);
+        }
+        for chain in chains {
+            let Some((head, _)) = chain::head(&*self.parts.ledger, &chain).await? else { continue };
+            let first = chain::first_entry_since(&*self.parts.ledger, &chain, from, head).await?;
+            let (windows, range) = (&mut self.state.windows, self.state.range);
+            let mut broken = None;
+            for_each_slot(&*self.parts.ledger, &chain, first, |slot| {
+                match chain::decision(&chain, slot.number, slot.entry.bytes) {
+                    Ok(entry) => chain::take_ids(windows, &entry, &range, from..below),
+                    Err(halt) => broken = Some(halt),
+                }
+                Ok(())
+            })
+            .await?;
+            broken.map_or(Ok(()), Err)?;
+        }
+        Ok(())
+    }
+
+    /// Puts into the outbox what entries decided that are not known to be forwarded (PROTOCOL rule 9).
+    async fn recall(&mut self) -> Result<(), OwnerError> {
+        if !self.parts.rules.keeps(Rule::ForwardAgain) {
+            return Ok(());
+        }
+        let mut entries = Vec::new();
+        let (chain, next) = (self.state.chain.clone(), self.state.next);
+        for_each_slot(&*self.parts.ledger, &chain, self.recorded.max(1), |slot| {
+            // What another owner has appended since the head was read is that owner's to forward.
+            if slot.number < next {
+                entries.push(slot);
+            }
+            Ok(())
+        })
+        .await?;
+        let mut voids: Vec<Void> = Vec::new();
+        for slot in entries {
+            let entry = chain::decision(&chain, slot.number, slot.entry.bytes)?;
+            voids.extend(entry.voids.iter().cloned());
+            if entry.records > 0 {
+                let units = self.read_again(&entry).await?;
+                let forwards = dedup::recall(&chain, slot.number, &entry, &units)?;
+                if !forwards.is_empty() {
+                    self.last_effect = slot.number;
+                }
+                self.outbox.extend(forwards);
+            }
+            self.note(slot.number, &entry)?;
+        }
+        for forward in &mut self.outbox {
+            let voided =
+                |void: &&Void| void.kind == forward.record.kind && void.first_ordinal == forward.record.first_ordinal;
+            if let Some(void) = voids.iter().find(voided) {
+                forward.record = dedup::void(forward, &void.reason).1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_again(&self, entry: &Decision) -> Result<Vec<Unit>, OwnerError> {
+        let bad = || Halt(format!("chain {} names a position that is none", self.state.chain));
+        let from = Position::parse(&entry.from).ok_or_else(bad)?;
+        let to = Position::parse(&entry.to).ok_or_else(bad)?;
+        let records = stream::read_range(&*self.parts.raw, &self.shard.id, &from, &to).await?;
+        Ok(records.iter().map(unit_of).collect::<Result<_, _>>()?)
+    }
+
+    fn note(&mut self, number: u64, entry: &Decision) -> Result<(), Halt> {
+        let to = Position::parse(&entry.to).ok_or_else(|| Halt(format!("chain {}: bad position", self.state.chain)))?;
+        self.positions.push_back((number, to));
+        Ok(())
+    }
+
+    /// Works until the shard ends or `stop` is signalled and everything that was decided is forwarded and written down.
+    pub async fn run(mut self, stop: Stop) -> Result<Outcome, OwnerError> {
+        if self.state.ended {
+            return Ok(Outcome::Ended);
+        }
+        loop {
+            if !self.outbox.is_empty() {
+                self.forward().await?;
+                if self.entries_ahead() > self.parts.config.ahead_max.get() as u64 {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            }
+            let stopping = stop.is_cancelled();
+            let end = self.read(&stop).await?;
+            if !self.waiting.is_empty() {
+                self.decide().await?;
+            } else if self.may_end(end) {
+                self.end().await?;
+                return Ok(Outcome::Ended);
+            } else if !self.outbox.is_empty() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            } else if !self.is_settled() {
+                self.settle().await?;
+            } else if stopping {
+                return Ok(Outcome::Stopped);
+            }
+        }
+    }
+
+    /// END needs the end of the shard and an empty outbox (PROTOCOL rule 15).
+    fn may_end(&self, end_of_shard: bool) -> bool {
+        end_of_shard && (self.outbox.is_empty() || !self.parts.rules.keeps(Rule::EndAfterForwarding))
+    }
+
+    /// Reads what follows, where nothing waits to be decided; true at the end of a closed shard. Once asked to stop, it
+    /// reads on to the tip without waiting: who stops the stages in order leaves nothing to redo.
+    async fn read(&mut self, stop: &Stop) -> Result<bool, OwnerError> {
+        if !self.waiting.is_empty() {
+            return Ok(false);
+        }
+        let stopping = stop.is_cancelled();
+        let busy = stopping || !self.outbox.is_empty();
+        let limit = ReadLimit {
+            records_max: READ_RECORDS_MAX,
+            bytes_max: self.parts.config.batch_bytes_max,
+            wait: if busy { Duration::ZERO } else { self.parts.config.settle_after },
+        };
+        let read = async {
+            if !stopping {
+                tokio::time::sleep_until(self.read_at).await;
+            }
+            self.parts.raw.read(&self.shard.id, &self.read_through, limit).await
+        };
+        let page = tokio::select! {
+            biased;
+            page = read => page?,
+            () = stop.cancelled(), if !stopping => return Ok(false),
+        };
+        if found_little(&page, &limit) {
+            self.read_at = Instant::now() + self.parts.config.linger;
+        }
+        metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        for record in &page.records {
+            self.waiting.push_back(unit_of(record)?);
+        }
+        if let Some(last) = page.records.last() {
+            self.read_through = last.position.clone();
+        }
+        Ok(page.end_of_shard && self.waiting.is_empty())
+    }
+
+    async fn decide(&mut self) -> Result<(), OwnerError> {
+        let units = self.next_batch();
+        let rules = self.parts.rules;
+        let rule = self.parts.config.window_rule();
+        let strays = dedup::strays(&units, &self.state.range, self.state.point, rules)?;
+        if rules.keeps(Rule::StraysBeforeEntry) {
+            self.send_home(strays.clone()).await?;
+        }
+        if let Some(minute) = self.state.missing_from(&units, &rule)
+            && rules.keeps(Rule::WindowOutlastsDelays)
+        {
+            self.reach_back(minute).await?;
+        }
+        let decided = self.state.decide(&units, &rule, rules);
+        count(&decided.entry);
+        if !decided.forwards.is_empty() {
+            self.last_effect = self.state.next - 1;
+        }
+        self.outbox.extend(decided.forwards);
+        if !rules.keeps(Rule::DecideBeforeForward) {
+            while !self.outbox.is_empty() {
+                self.forward().await?;
+            }
+        }
+        self.append(decided.entry).await?;
+        if !rules.keeps(Rule::StraysBeforeEntry) {
+            self.send_home(strays).await?;
+        }
+        self.evict();
+        Ok(())
+    }
+
+    /// Units for one entry: as many as its ids fit, and one at least.
+    fn next_batch(&mut self) -> Vec<Unit> {
+        let mut events = 0;
+        let fits = |unit: &&Unit| {
+            events += unit.events();
+            events <= ENTRY_IDS_MAX
+        };
+        let count = self.waiting.iter().take_while(fits).count().max(1);
+        self.waiting.drain(..count.min(self.waiting.len())).collect()
+    }
+
+    /// Puts strays into the raw stream again until they are acknowledged (PROTOCOL rule 10a).
+    async fn send_home(&self, strays: Vec<(HashKey, schema::v1::RawRecord)>) -> Result<(), OwnerError> {
+        let mut left: Vec<NewRecord> =
+            strays.iter().map(|(point, stray)| NewRecord { point: *point, bytes: record::encode(stray) }).collect();
+        while !left.is_empty() {
+            let results = self.parts.raw.append(left.clone()).await;
+            let mut failed = Vec::new();
+            for (record, result) in left.into_iter().zip(results) {
+                match result {
+                    Ok(_) => metrics::STRAYS.inc(),
+                    Err(AppendError::TooLarge { .. }) => {
+                        return Err(
+                            Halt(format!("shard {}: a stray no longer fits the raw stream", self.shard.id)).into()
+                        );
+                    }
+                    Err(_) => failed.push(record),
+                }
+            }
+            left = failed;
+            if !left.is_empty() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads older entries, so that an event that comes late can be judged (PROTOCOL rule 8).
+    async fn reach_back(&mut self, minute: i32) -> Result<(), OwnerError> {
+        let floor = self.state.floor();
+        if self.state.windows[0].len() >= self.parts.window_ids_max {
+            tracing::warn!(shard = %self.shard.id, "the window is full: late events are judged by a shorter window");
+            return Ok(());
+        }
+        metrics::REACHED_BACK.inc();
+        self.load_window(minute, floor).await?;
+        for window in &mut self.state.windows {
+            window.lower_floor(minute);
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, mut entry: Decision) -> Result<(), OwnerError> {
+        if self.last_sure.elapsed() > MEMORY_AGE_MAX {
+            return Err(OwnerError::Stale);
+        }
+        let number = self.state.next - 1;
+        entry.forwarded_through = match self.parts.rules.keeps(Rule::ForwardedThroughIsTrue) {
+            true => self.forwarded_through(),
+            false => number,
+        };
+        entry.appended_at = self.parts.env.now();
+        let (recorded, sent) = (entry.forwarded_through, Instant::now());
+        self.note(number, &entry)?;
+        let bytes = chain::encode(self.parts.env.nonce(), dedup_entry::Entry::Decision(entry));
+        append_until_decided(&*self.parts.ledger, &self.state.chain, number, bytes, PATIENCE).await?;
+        self.last_sure = sent;
+        self.recorded = recorded;
+        self.release_consumed().await;
+        Ok(())
+    }
+
+    /// Tells the raw stream what nobody will read again: ranges that the chain says are forwarded.
+    async fn release_consumed(&mut self) {
+        let mut through = None;
+        while self.positions.front().is_some_and(|(number, _)| *number < self.recorded) {
+            through = self.positions.pop_front().map(|(_, position)| position);
+        }
+        if let Some(position) = through.filter(|position| !position.is_start()) {
+            self.parts.raw.consumed(&self.shard.id, &position).await;
+        }
+    }
+
+    /// First entry that has something in the outbox; the next entry's number where nothing is (PROTOCOL rule 13).
+    fn forwarded_through(&self) -> u64 {
+        let appended = self.state.next - 1;
+        self.outbox.iter().map(|forward| forward.entry).min().unwrap_or(appended).min(appended)
+    }
+
+    fn entries_ahead(&self) -> u64 {
+        self.outbox.iter().map(|forward| forward.entry).min().map_or(0, |oldest| self.state.next - oldest)
+    }
+
+    /// Whether the chain says that nothing of it need be forwarded again.
+    fn is_settled(&self) -> bool {
+        self.last_effect < self.recorded
+    }
+
+    /// Writes down that everything is forwarded (PROTOCOL rule 14).
+    async fn settle(&mut self) -> Result<(), OwnerError> {
+        let entry = self.state.settle();
+        self.append(entry).await
+    }
+
+    async fn end(&mut self) -> Result<(), OwnerError> {
+        let entry = Decision { end: true, ..self.state.settle() };
+        self.append(entry).await?;
+        self.parts.raw.consumed(&self.shard.id, &self.state.position).await;
+        tracing::info!(shard = %self.shard.id, "the shard is closed and everything of it is forwarded");
+        Ok(())
+    }
+
+    /// Sends the outbox once; what is acknowledged leaves it (PROTOCOL rule 12).
+    async fn forward(&mut self) -> Result<(), OwnerError> {
+        let point = |forward: &Forward| match self.parts.rules.keeps(Rule::FixedPoint) {
+            true => self.state.point,
+            false => HashKey(self.parts.env.nonce() ^ u128::from(forward.record.first_ordinal)),
+        };
+        let records = self
+            .outbox
+            .iter()
+            .map(|forward| NewRecord { point: point(forward), bytes: record::encode(&forward.record) })
+            .collect();
+        let results = self.parts.clean.append(records).await;
+        let mut unsendable = Vec::new();
+        let mut kept = Vec::new();
+        for (forward, result) in std::mem::take(&mut self.outbox).into_iter().zip(results) {
+            match result {
+                Ok(_) => {}
+                Err(AppendError::TooLarge { .. }) => unsendable.push(forward),
+                Err(error) => {
+                    tracing::debug!(shard = %self.shard.id, %error, "forwarding failed, trying again");
+                    metrics::FORWARD_FAILURES.inc();
+                    kept.push(forward);
+                }
+            }
+        }
+        self.outbox = kept;
+        if unsendable.is_empty() { Ok(()) } else { self.void(unsendable).await }
+    }
+
+    /// Gives up on records that the clean stream never takes, visibly (PROTOCOL rule 16).
+    async fn void(&mut self, unsendable: Vec<Forward>) -> Result<(), OwnerError> {
+        let mut voids = Vec::new();
+        for mut forward in unsendable {
+            let events = record::count(&forward.record.ids);
+            tracing::error!(shard = %self.shard.id, origin = forward.record.origin, ordinal = forward.record.first_ordinal, events, "events can't be sent: they are void");
+            metrics::VOIDED.inc_by(events as u64);
+            let (void, tombstone) = dedup::void(&forward, "the clean record is larger than the stream takes");
+            forward.record = tombstone;
+            self.outbox.push(forward);
+            voids.push(void);
+        }
+        let entry = Decision { voids, ..self.state.settle() };
+        chain::take_ids(&mut self.state.windows, &entry, &self.state.range, 0..0);
+        self.append(entry).await
+    }
+
+    fn evict(&mut self) {
+        for window in &mut self.state.windows {
+            let gone = window.evict_beyond_bound();
+            if gone > 0 {
+                metrics::EVICTED.inc_by(gone as u64);
+                tracing::warn!(shard = %self.shard.id, ids = gone, "the window is full: its oldest ids left early");
+            }
+        }
+        let ids: usize = self.state.windows.iter().map(Window::len).sum();
+        metrics::WINDOW_IDS.with_label_values(&[self.shard.id.as_str()]).set(ids as f64);
+    }
+}
+
+fn count(entry: &Decision) {
+    for (kind, lane) in [("events", &entry.events), ("quarantine", &entry.quarantine)] {
+        let count = lane.as_ref().map_or(0, |lane| lane.count);
+        metrics::ACCEPTED.with_label_values(&[kind]).inc_by(u64::from(count));
+    }
+    metrics::DUPLICATES.inc_by(u64::from(entry.duplicates));
+}
+
+/// The chain of a raw shard. The epoch goes up only by hand, when a ledger had to be restored.
+pub fn chain_of(raw: &dyn Stream, shard: &Shard) -> ChainId {
+    const EPOCH: u32 = 0;
+    ChainId::dedup(raw.incarnation(), &shard.id, EPOCH)
+}
+
+/// Whether a chain has its END.
+pub async fn has_ended(ledger: &dyn Ledger, chain: &ChainId) -> Result<bool, OwnerError> {
+    Ok(chain::head(ledger, chain).await?.is_some_and(|(_, head)| head.end))
+}
+
+/// Chains of all ancestors, from the geneses (PROTOCOL rule 8).
+async fn ancestors(ledger: &dyn Ledger, genesis: &DedupGenesis) -> Result<Vec<ChainId>, OwnerError> {
+    let mut found: Vec<ChainId> = Vec::new();
+    let mut next: Vec<String> = genesis.parent_chains.clone();
+    while let Some(name) = next.pop() {
+        let chain = ChainId::new(name);
+        if found.contains(&chain) {
+            continue;
+        }
+        let missing = || Halt(format!("chain {chain} is an ancestor and is missing from the ledger"));
+        let genesis = chain::genesis(ledger, &chain).await?.ok_or_else(missing)?;
+        next.extend(genesis.parent_chains);
+        found.push(chain);
+    }
+    Ok(found)
+}
+
+/// Writes the genesis of a chain that nobody has begun (PROTOCOL rules 3, 7).
+async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<DedupGenesis, OwnerError> {
+    refuse_a_known_origin(&*parts.ledger, chain).await?;
+    let mut parent_chains = Vec::new();
+    let mut newest_through = 0;
+    for id in &shard.parents {
+        let parent = ChainId::dedup(parts.raw.incarnation(), id, 0);
+        let head = chain::head(&*parts.ledger, &parent).await?;
+        if parts.rules.keeps(Rule::ParentsFirst) && !head.as_ref().is_some_and(|(_, head)| head.end) {
+            return Err(OwnerError::ParentRuns(parent));
+        }
+        newest_through = newest_through.max(head.map_or(0, |(_, head)| head.newest_through));
+        parent_chains.push(parent.to_string());
+    }
+    let key = |key: HashKey| bytes::Bytes::copy_from_slice(&key.to_bytes());
+    let genesis = DedupGenesis {
+        shard: shard.id.to_string(),
+        parent_chains,
+        hash_low: key(shard.range.low),
+        hash_high: key(shard.range.high),
+        point: key(shard.range.middle()),
+        epoch: 0,
+        newest_through,
+    };
+    let entry = chain::encode(parts.env.nonce(), dedup_entry::Entry::Genesis(genesis.clone()));
+    match append_until_decided(&*parts.ledger, chain, 0, entry, PATIENCE).await {
+        // Another owner began it at the same moment: theirs is the genesis.
+        Err(LedgerError::Taken { .. }) => {
+            chain::genesis(&*parts.ledger, chain).await?.ok_or_else(|| Halt(format!("chain {chain} vanished")).into())
+        }
+        decided => Ok(decided.map(|()| genesis)?),
+    }
+}
+
+/// A chain that is missing while a writer knows its ordinals has been lost: numbering anew would drop new events in
+/// silence.
+async fn refuse_a_known_origin(ledger: &dyn Ledger, chain: &ChainId) -> Result<(), OwnerError> {
+    use prost::Message;
+    use schema::v1::{WriterEntry, writer_entry};
+    let origins = [Kind::Events, Kind::Quarantine].map(|kind| Origin::of(chain, kind));
+    for writer in ledger.chains("writer/").await? {
+        let Some(head) = ledger.head(&writer).await? else { continue };
+        let sets = match WriterEntry::decode(head.entry.bytes).ok().and_then(|entry| entry.entry) {
+            Some(writer_entry::Entry::Announcement(entry)) => entry.sets_after,
+            Some(writer_entry::Entry::Genesis(genesis)) => genesis.sets,
+            None => return Err(Halt(format!("chain {writer}, entry {} can't be read", head.number)).into()),
+        };
+        if let Some(set) = sets.iter().find(|set| origins.iter().any(|origin| origin.as_str() == set.origin)) {
+            // Somebody may have begun it, and gone far, since this owner found it missing.
+            if chain::genesis(ledger, chain).await?.is_some() {
+                return Ok(());
+            }
+            return Err(Halt(format!(
+                "chain {chain} is missing, while {writer} has taken ordinals of origin {}: the ledger has lost it; \
+                 restore it, or start a new epoch",
+                set.origin
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}

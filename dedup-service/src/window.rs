@@ -1,0 +1,281 @@
+//! The window: ids that were accepted lately, in memory.
+//!
+//! **Floor**: the window knows every id that was accepted with a `received_at` at or after it. An id leaves only when it
+//! is older than the floor. Times are kept in whole minutes, which is 21 bytes an id and as exact as a window of hours
+//! needs.
+
+use hashbrown::HashTable;
+use schema::EventId;
+use std::collections::BTreeMap;
+
+const MICROS_A_MINUTE: i64 = 60_000_000;
+
+/// The minute that holds a time.
+pub fn minute_of(micros: i64) -> i32 {
+    i32::try_from(micros.div_euclid(MICROS_A_MINUTE)).unwrap_or(if micros < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// One id. 20 bytes without padding.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    id: [u8; 16],
+    minute: i32,
+}
+
+/// Tables of uneven share, so that they double at different times: memory grows in small steps, about 34 bytes an id on
+/// average instead of 24 right before and 48 right after a doubling of all.
+const TABLES: usize = 16;
+
+/// Ids accepted since the floor.
+#[derive(Debug)]
+pub struct Window {
+    tables: [HashTable<Known>; TABLES],
+    /// Table of each value of a hash's top byte.
+    table_of: [u8; 256],
+    /// Ids per minute, for evicting the oldest first.
+    minutes: BTreeMap<i32, u64>,
+    len: usize,
+    floor: i32,
+    ids_max: usize,
+    seed: u128,
+    /// Table that the next call of [`Window::prune`] looks at.
+    next_pruned: usize,
+}
+
+impl Window {
+    /// An empty window of at most `ids_max` ids; `seed` keeps others from choosing ids that collide.
+    pub fn new(ids_max: usize, seed: u128) -> Window {
+        Window {
+            tables: std::array::from_fn(|_| HashTable::new()),
+            table_of: uneven_shares(),
+            minutes: BTreeMap::new(),
+            len: 0,
+            floor: i32::MIN,
+            ids_max,
+            seed,
+            next_pruned: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// First minute from which on every accepted id is known.
+    pub fn floor(&self) -> i32 {
+        self.floor
+    }
+
+    pub fn contains(&self, id: EventId) -> bool {
+        let (hash, bytes) = (self.hash(id), id.to_bytes());
+        self.table(hash).find(hash, |known| known.id == bytes).is_some()
+    }
+
+    /// Adds an id; false if it is known already.
+    pub fn insert(&mut self, id: EventId, minute: i32) -> bool {
+        let (hash, bytes, seed) = (self.hash(id), id.to_bytes(), self.seed);
+        let table = &mut self.tables[usize::from(self.table_of[(hash >> 56) as usize])];
+        let entry = table.entry(hash, |known| known.id == bytes, |known| hash_of(EventId::from_bytes(known.id), seed));
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(_) => false,
+            hashbrown::hash_table::Entry::Vacant(slot) => {
+                slot.insert(Known { id: bytes, minute });
+                self.len += 1;
+                *self.minutes.entry(minute).or_default() += 1;
+                true
+            }
+        }
+    }
+
+    /// Adds an id that was accepted in `minute`; one that was accepted more than once stays as long as the last time wants.
+    pub fn learn(&mut self, id: EventId, minute: i32) {
+        if self.insert(id, minute) {
+            return;
+        }
+        let (hash, bytes) = (self.hash(id), id.to_bytes());
+        let table = &mut self.tables[usize::from(self.table_of[(hash >> 56) as usize])];
+        let known = table.find_mut(hash, |known| known.id == bytes).expect("an id that is not new is there");
+        if known.minute < minute {
+            let before = std::mem::replace(&mut known.minute, minute);
+            forget_minute(&mut self.minutes, before, 1);
+            *self.minutes.entry(minute).or_default() += 1;
+        }
+    }
+
+    /// Takes an id out again.
+    pub fn remove(&mut self, id: EventId) {
+        let (hash, bytes) = (self.hash(id), id.to_bytes());
+        let table = &mut self.tables[usize::from(self.table_of[(hash >> 56) as usize])];
+        if let Ok(entry) = table.find_entry(hash, |known| known.id == bytes) {
+            let minute = entry.remove().0.minute;
+            self.forget(minute, 1);
+        }
+    }
+
+    /// Says that from now on the window knows everything since `minute`.
+    pub fn lower_floor(&mut self, minute: i32) {
+        self.floor = self.floor.min(minute);
+    }
+
+    /// Raises the floor to `minute` and frees some of what lies below it: a part of the work at each call.
+    pub fn prune(&mut self, minute: i32) {
+        self.floor = self.floor.max(minute);
+        if self.minutes.first_key_value().is_some_and(|(&oldest, _)| oldest < self.floor) {
+            self.prune_table(self.next_pruned);
+            self.next_pruned = (self.next_pruned + 1) % TABLES;
+        }
+    }
+
+    /// Makes room when the bound is passed: the oldest minutes leave. Gives how many ids left.
+    pub fn evict_beyond_bound(&mut self) -> usize {
+        if self.len <= self.ids_max {
+            return 0;
+        }
+        let (before, keep) = (self.len, self.ids_max - self.ids_max / 16);
+        let (mut kept, mut floor) = (0, i32::MAX);
+        for (&minute, &count) in self.minutes.iter().rev() {
+            kept += count as usize;
+            if kept > keep && floor != i32::MAX {
+                break;
+            }
+            floor = minute;
+        }
+        self.floor = self.floor.max(floor);
+        for table in 0..TABLES {
+            self.prune_table(table);
+        }
+        before - self.len
+    }
+
+    fn prune_table(&mut self, table: usize) {
+        let floor = self.floor;
+        let minutes = &mut self.minutes;
+        let before = self.tables[table].len();
+        self.tables[table].retain(|known| {
+            let stays = known.minute >= floor;
+            if !stays {
+                forget_minute(minutes, known.minute, 1);
+            }
+            stays
+        });
+        self.len -= before - self.tables[table].len();
+        let seed = self.seed;
+        let table = &mut self.tables[table];
+        if table.capacity() > 4 * table.len().max(64) {
+            table.shrink_to(table.len() * 2, |known| hash_of(EventId::from_bytes(known.id), seed));
+        }
+    }
+
+    fn forget(&mut self, minute: i32, count: u64) {
+        self.len -= count as usize;
+        forget_minute(&mut self.minutes, minute, count);
+    }
+
+    fn hash(&self, id: EventId) -> u64 {
+        hash_of(id, self.seed)
+    }
+
+    fn table(&self, hash: u64) -> &HashTable<Known> {
+        &self.tables[usize::from(self.table_of[(hash >> 56) as usize])]
+    }
+}
+
+fn forget_minute(minutes: &mut BTreeMap<i32, u64>, minute: i32, count: u64) {
+    if let Some(left) = minutes.get_mut(&minute) {
+        *left -= count;
+        if *left == 0 {
+            minutes.remove(&minute);
+        }
+    }
+}
+
+/// Folds a seeded 64 × 64 bit product: cheap, and not to be steered without the seed.
+fn hash_of(id: EventId, seed: u128) -> u64 {
+    let mixed = id.0 ^ seed;
+    let product = u128::from(mixed as u64) * u128::from((mixed >> 64) as u64 | 1);
+    let folded = (product as u64) ^ (product >> 64) as u64;
+    let again = u128::from(folded).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+    (again >> 64) as u64 ^ again as u64
+}
+
+/// Deals the 256 values of a byte to the tables in shares that grow from 1 to 2.
+fn uneven_shares() -> [u8; 256] {
+    let share = |k: usize| 2f64.powf(k as f64 / TABLES as f64);
+    let total: f64 = (0..TABLES).map(share).sum();
+    let (mut table_of, mut table, mut filled) = ([0; 256], 0, share(0));
+    for (value, slot) in table_of.iter_mut().enumerate() {
+        while (value as f64 + 0.5) / 256.0 > filled / total && table + 1 < TABLES {
+            table += 1;
+            filled += share(table);
+        }
+        *slot = table as u8;
+    }
+    table_of
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_new_once() {
+        let mut window = Window::new(100, 7);
+        assert!(window.insert(EventId(5), 10));
+        assert!(!window.insert(EventId(5), 99));
+        window.remove(EventId(5));
+        assert!(!window.contains(EventId(5)) && window.is_empty());
+    }
+
+    #[test]
+    fn an_id_that_was_accepted_twice_stays_as_long_as_the_last_time_wants() {
+        let mut window = Window::new(100, 7);
+        for minute in [10, 70, 40] {
+            window.learn(EventId(5), minute);
+        }
+        (0..TABLES).for_each(|_| window.prune(70));
+        assert!(window.contains(EventId(5)));
+        (0..TABLES).for_each(|_| window.prune(71));
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn pruning_frees_what_lies_below_the_floor_and_nothing_else() {
+        let mut window = Window::new(100_000, 7);
+        for k in 0..10_000 {
+            window.insert(EventId(k << 60 | k), (k % 100) as i32);
+        }
+        for _ in 0..TABLES {
+            window.prune(40);
+        }
+        assert_eq!(window.len(), 6_000);
+        assert!((0..10_000).all(|k| window.contains(EventId(k << 60 | k)) == (k % 100 >= 40)));
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_leave_first() {
+        let mut window = Window::new(1_000, 7);
+        for k in 0..1_001u128 {
+            window.insert(EventId(k * 7919), (k / 100) as i32);
+        }
+        let gone = window.evict_beyond_bound();
+        assert!(gone >= 1 && window.len() <= 1_000);
+        assert!(window.contains(EventId(1_000 * 7919)) && !window.contains(EventId(0)));
+        assert_eq!(window.floor() as usize, gone.div_ceil(100));
+    }
+
+    #[test]
+    fn an_id_takes_at_most_about_forty_bytes() {
+        let mut window = Window::new(usize::MAX, 7);
+        for k in 0..300_000u128 {
+            window.insert(EventId(k.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)), 0);
+            if k > 100_000 && k % 10_000 == 0 {
+                let bytes: usize = window.tables.iter().map(HashTable::allocation_size).sum();
+                assert!(bytes / window.len() <= 40, "{} bytes an id at {k}", bytes / window.len());
+            }
+        }
+    }
+}

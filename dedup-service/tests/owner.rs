@@ -1,0 +1,200 @@
+//! The dedup stage on the embedded backends, from raw records to clean ones.
+
+#![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
+
+use bytes::Bytes;
+use clap::Parser;
+use dedup_service::{Config, Outcome, Owner, Parts};
+use ledger::embedded::EmbeddedLedger;
+use schema::body::BodyPacker;
+use schema::stored::StoredEvent;
+use schema::v1::CleanRecord;
+use schema::{EventId, HashKey, Kind, Position, record};
+use service::{Env, Rules, Stop};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Options, Store};
+use stream::embedded::EmbeddedStream;
+use stream::{NewRecord, ReadLimit, Stream};
+use tempfile::TempDir;
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    config: Config,
+}
+
+struct House {
+    parts: Parts,
+    raw: EmbeddedStream,
+    _dir: TempDir,
+}
+
+async fn house(raw_shards: u32, args: &[&str]) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
+    let shards = NonZeroU32::new(raw_shards).unwrap();
+    let raw = EmbeddedStream::open(&store, "raw", shards, "r1").await.unwrap();
+    let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c1").await.unwrap();
+    let parts = Parts {
+        raw: Arc::new(raw.clone()),
+        clean: Arc::new(clean),
+        ledger: Arc::new(EmbeddedLedger::new(store)),
+        env: Env::system(),
+        config: Only::parse_from(["dedup", "--dedup-settle-after", "20ms"].iter().chain(args)).config,
+        window_ids_max: 1_000_000,
+        rules: Rules::default(),
+    };
+    House { parts, raw, _dir: dir }
+}
+
+fn raw_record(ids: impl IntoIterator<Item = u128>, received_at: i64) -> Bytes {
+    let (mut plain, mut bytes, mut count) = (Vec::new(), Vec::new(), 0);
+    for id in ids {
+        StoredEvent { event_name: "a:b", created_at: id as i64, ..Default::default() }.encode_delimited(&mut plain);
+        bytes.extend(EventId(id).to_bytes());
+        count += 1;
+    }
+    record::encode(&record::raw(Kind::Events, bytes, received_at, BodyPacker::default().pack(&plain, count)))
+}
+
+impl House {
+    async fn put(&self, bytes: Bytes, point: HashKey) {
+        let placed = self.raw.append(vec![NewRecord { point, bytes }]).await.remove(0);
+        placed.unwrap();
+    }
+
+    /// Runs owners of all shards, parents first, until nothing is left to do.
+    async fn settle(&self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for shard in self.raw.shards().await.unwrap() {
+            outcomes.push(self.run(shard).await);
+        }
+        outcomes
+    }
+
+    async fn run(&self, shard: stream::Shard) -> Outcome {
+        let owner = Owner::open(self.parts.clone(), shard).await.unwrap();
+        let stop = Stop::new();
+        let stopping = stop.clone();
+        let later = async move {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            stopping.cancel();
+        };
+        let (outcome, ()) = tokio::join!(owner.run(stop), later);
+        outcome.unwrap()
+    }
+
+    async fn clean(&self) -> Vec<CleanRecord> {
+        let limit = ReadLimit { records_max: 1000, bytes_max: 1 << 20, wait: Duration::ZERO };
+        let mut records = Vec::new();
+        for shard in self.parts.clean.shards().await.unwrap() {
+            let page = self.parts.clean.read(&shard.id, &Position::start(), limit).await.unwrap();
+            records.extend(page.records.into_iter().map(|record| record::decode_clean(record.bytes).unwrap()));
+        }
+        records
+    }
+
+    /// Ids that were forwarded, sorted, each as often as it was.
+    async fn forwarded(&self) -> Vec<u128> {
+        let records = self.clean().await;
+        let mut ids: Vec<u128> = records.iter().flat_map(|record| record::ids(&record.ids)).map(|id| id.0).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+#[tokio::test]
+async fn each_id_goes_on_once_with_dense_ordinals() {
+    let house = house(1, &[]).await;
+    house.put(raw_record([1, 2, 1, 3], 10), HashKey(0)).await;
+    house.put(raw_record([3, 4], 20), HashKey(0)).await;
+    house.settle().await;
+    let records = house.clean().await;
+    let ranges: Vec<_> = records.iter().map(|r| (r.first_ordinal, record::count(&r.ids), r.received_at)).collect();
+    assert_eq!(ranges, [(0, 3, 10), (3, 1, 20)]);
+    assert_eq!(house.forwarded().await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_new_owner_remembers_what_the_last_one_accepted() {
+    let house = house(1, &[]).await;
+    house.put(raw_record([1, 2], 10), HashKey(0)).await;
+    house.settle().await;
+    house.put(raw_record([2, 3], 20), HashKey(0)).await;
+    house.settle().await;
+    assert_eq!(house.forwarded().await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn the_children_of_a_shard_remember_what_it_accepted() {
+    let house = house(1, &[]).await;
+    let ids: Vec<u128> = (1..=40).collect();
+    house.put(raw_record(ids.clone(), 10), HashKey(0)).await;
+    house.raw.reshard(NonZeroU32::new(3).unwrap()).await.unwrap();
+    for &id in &ids {
+        house.put(raw_record([id], 20), EventId(id).hash()).await;
+    }
+    let outcomes = house.settle().await;
+    assert_eq!(outcomes, [Outcome::Ended, Outcome::Stopped, Outcome::Stopped, Outcome::Stopped]);
+    assert_eq!(house.forwarded().await, ids);
+}
+
+#[tokio::test]
+async fn strays_come_home_and_are_decided_there() {
+    let house = house(2, &[]).await;
+    let ids: Vec<u128> = (1..=30).collect();
+    // All in one record on one shard, whatever their hashes say, and once more where they belong.
+    house.put(raw_record(ids.clone(), 10), HashKey(0)).await;
+    for &id in &ids {
+        house.put(raw_record([id], 20), EventId(id).hash()).await;
+    }
+    for _ in 0..4 {
+        house.settle().await;
+    }
+    assert_eq!(house.forwarded().await, ids);
+}
+
+#[tokio::test]
+async fn other_producers_events_are_understood_and_rubbish_is_kept() {
+    let house = house(1, &[]).await;
+    let event = br#"{"event_id":"0192f0c1-7b6d-7e1a-8a3b-1234567890ab","event_name":"a:b","created_at":"2001-01-01T00:00:00Z"}"#;
+    // The embedded stream's clock stands still at 1970: what is read as of then is in the future, and kept as such.
+    house.put(Bytes::from_static(event), HashKey(0)).await;
+    house.put(Bytes::from_static(b"rubbish"), HashKey(0)).await;
+    house.settle().await;
+    let records = house.clean().await;
+    assert_eq!(records.iter().map(|r| r.kind).collect::<Vec<_>>(), [Kind::Quarantine as i32; 2]);
+    assert_eq!(records[1].first_ordinal, 1);
+}
+
+#[tokio::test]
+async fn an_event_that_comes_very_late_is_judged_by_the_entries_of_its_time() {
+    const HOUR: i64 = 3_600_000_000;
+    let house = house(1, &["--window", "2h", "--window-delay-max", "0s"]).await;
+    house.put(raw_record([1], 10 * HOUR), HashKey(0)).await;
+    house.settle().await;
+    for hour in 11..60 {
+        house.put(raw_record([1000 + hour as u128], hour * HOUR), HashKey(0)).await;
+    }
+    house.settle().await;
+    // A copy that was received with the first, and reaches the stream two days later.
+    house.put(raw_record([1], 10 * HOUR + 5), HashKey(0)).await;
+    house.settle().await;
+    assert_eq!(house.forwarded().await.iter().filter(|id| **id == 1).count(), 1);
+}
+
+#[tokio::test]
+async fn a_chain_that_is_missing_while_a_writer_knows_its_ordinals_halts() {
+    use schema::v1::{Announcement, OriginSet, WriterEntry, writer_entry};
+    let house = house(1, &[]).await;
+    let sets_after = vec![OriginSet { origin: "r1/raw-0000/0".into(), intervals: vec![0, 5] }];
+    let entry = writer_entry::Entry::Announcement(Announcement { sets_after, ..Announcement::default() });
+    let bytes = record::encode(&WriterEntry { entry: Some(entry) });
+    let chain = schema::ChainId::new("writer/c1/clean-0000/0");
+    house.parts.ledger.append(&chain, 0, ledger::Entry { nonce: 1, bytes }).await.unwrap();
+    let shard = house.raw.shards().await.unwrap().remove(0);
+    let error = Owner::open(house.parts.clone(), shard).await.expect_err("the chain is lost");
+    assert!(error.to_string().contains("halt") && error.to_string().contains("r1/raw-0000/0"), "{error}");
+}

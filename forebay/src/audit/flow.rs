@@ -1,0 +1,138 @@
+//! What is on its way: between the door and the raw chain, between the chains, before the lake.
+
+use crate::embedded::Embedded;
+use anyhow::Context;
+use dedup_service::batch::unit_of;
+use ledger::Ledger;
+use schema::{ChainId, EventId, Position, ShardId, record};
+use std::time::Duration;
+use stream::{ReadLimit, Shard, Stream};
+
+/// Enough to know whether there is anything.
+const GLANCE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1, wait: Duration::ZERO };
+
+/// A page of records that nobody has decided.
+const PAGE: ReadLimit = ReadLimit { records_max: 1000, bytes_max: 8 << 20, wait: Duration::ZERO };
+
+/// Where something is on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flow {
+    dedup: Vec<String>,
+    writer: Vec<String>,
+}
+
+impl Flow {
+    /// Looks at the tips of all shards and at the heads of their chains.
+    pub(super) async fn look(embedded: &Embedded) -> anyhow::Result<Flow> {
+        let (raw, clean, ledger) = (&*embedded.raw, &*embedded.clean, &*embedded.ledger);
+        let mut flow = Flow::default();
+        for shard in raw.shards().await.context("list the raw shards")? {
+            let chain = dedup_service::owner::chain_of(raw, &shard);
+            let head = dedup_head(ledger, &chain).await?;
+            flow.dedup.extend(unsettled(raw, "raw", &shard, &chain, head, "forwarded").await?);
+        }
+        for shard in clean.shards().await.context("list the clean shards")? {
+            let chain = writer_service::owner::chain_of(clean, &shard);
+            let head = writer_head(ledger, &chain).await?;
+            flow.writer.extend(unsettled(clean, "clean", &shard, &chain, head, "in the lake").await?);
+        }
+        Ok(flow)
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled().next().is_none()
+    }
+
+    /// Whether everything on the clean stream is in the lake.
+    pub(super) fn is_written(&self) -> bool {
+        self.writer.is_empty()
+    }
+
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &str> {
+        self.dedup.iter().chain(&self.writer).map(String::as_str)
+    }
+}
+
+/// Where a chain stands.
+#[derive(Debug)]
+struct Head {
+    /// The shard was taken up to there.
+    to: Position,
+    /// All effects of all entries are known to have happened.
+    is_done: bool,
+    end: bool,
+}
+
+impl Head {
+    fn none() -> Head {
+        Head { to: Position::start(), is_done: true, end: false }
+    }
+
+    fn of(chain: &ChainId, to: &str, is_done: bool, end: bool) -> anyhow::Result<Head> {
+        let to = Position::parse(to).with_context(|| format!("the head of chain {chain} names `{to}`, no position"))?;
+        Ok(Head { to, is_done: is_done || end, end })
+    }
+}
+
+async fn dedup_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head> {
+    let read = dedup_service::chain::head(ledger, chain).await;
+    let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
+    let numbered = [&head.events, &head.quarantine].into_iter().flatten().any(|lane| lane.count > 0);
+    let is_done = !numbered && head.voids.is_empty() && head.forwarded_through >= number;
+    Head::of(chain, &head.to, is_done, head.end)
+}
+
+async fn writer_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head> {
+    let read = writer_service::chain::head(ledger, chain).await;
+    let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
+    Head::of(chain, &head.to, head.objects.is_empty() && head.done_through >= number, head.end)
+}
+
+/// Says what of a shard is on its way, if anything.
+async fn unsettled(
+    stream: &dyn Stream,
+    name: &str,
+    shard: &Shard,
+    chain: &ChainId,
+    head: Head,
+    done: &str,
+) -> anyhow::Result<Option<String>> {
+    let Shard { id, closed, .. } = shard;
+    let read = stream.read(id, &head.to, GLANCE).await;
+    let page = read.with_context(|| format!("read {name} shard {id} after {}", head.to))?;
+    Ok(if !page.records.is_empty() {
+        Some(format!("{name} shard {id}: nobody has taken what follows position {}", head.to))
+    } else if !head.is_done {
+        Some(format!("chain {chain}: not all of it is {done} yet"))
+    } else if *closed && !head.end {
+        Some(format!("{name} shard {id} is closed, and chain {chain} has not ended"))
+    } else {
+        None
+    })
+}
+
+/// Shows the ids of all raw records that nobody has decided.
+pub(super) async fn for_each_undecided(embedded: &Embedded, mut each: impl FnMut(EventId)) -> anyhow::Result<()> {
+    let raw = &*embedded.raw;
+    for shard in raw.shards().await.context("list the raw shards")? {
+        let chain = dedup_service::owner::chain_of(raw, &shard);
+        let mut at = dedup_head(&*embedded.ledger, &chain).await?.to;
+        while let Some(last) = undecided_page(raw, &shard.id, &at, &mut each).await? {
+            at = last;
+        }
+    }
+    Ok(())
+}
+
+async fn undecided_page(
+    raw: &dyn Stream,
+    shard: &ShardId,
+    after: &Position,
+    each: &mut impl FnMut(EventId),
+) -> anyhow::Result<Option<Position>> {
+    let page = raw.read(shard, after, PAGE).await.with_context(|| format!("read raw shard {shard} after {after}"))?;
+    for record in &page.records {
+        unit_of(record)?.parts.iter().flat_map(|part| record::ids(&part.ids)).for_each(&mut *each);
+    }
+    Ok(page.records.last().map(|record| record.position.clone()))
+}

@@ -1,0 +1,182 @@
+//! What the dedup chains decided: which ordinals there are, and which ids they stand for.
+//!
+//! **Lane**: the ordinals of one kind on a chain; it has an origin of its own.
+
+use super::report::Findings;
+use anyhow::Context;
+use dedup_service::chain;
+use ledger::{Ledger, LedgerError, for_each_slot};
+use schema::id::sum_hashes;
+use schema::v1::{Decision, Lane};
+use schema::{ChainId, EventId, IntervalSet, Kind, Origin, record};
+
+pub(super) const KINDS: [Kind; 2] = [Kind::Events, Kind::Quarantine];
+
+/// Prefix of the names of dedup chains.
+const DEDUP: &str = "dedup/";
+
+/// The ordinals of one origin.
+#[derive(Debug)]
+pub(super) struct Numbering {
+    pub(super) origin: Origin,
+    /// Ordinals `[0, end)` are decided.
+    pub(super) end: u64,
+    /// Ordinals `[0, forwarded)` are on the clean stream.
+    pub(super) forwarded: u64,
+    /// Sum of H(id) over `[0, end)`, as the chain recorded it.
+    pub(super) sum: u128,
+    pub(super) voids: IntervalSet,
+}
+
+/// What all dedup chains decided.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    pub(super) chains: Vec<ChainId>,
+    /// Chains from which each came, by place.
+    pub(super) parents: Vec<Vec<ChainId>>,
+    /// Two for each chain, in the order of [`KINDS`].
+    pub(super) lanes: Vec<Numbering>,
+    /// Events that were met at home, copies included.
+    pub(super) accepted: u64,
+    pub(super) duplicates: u64,
+    /// Ids of each kind, in no order, 16 bytes each: who wants to know which were accepted twice must hold them all.
+    pub(super) ids: [Vec<EventId>; 2],
+}
+
+impl Decided {
+    /// Reads all dedup chains, and checks that each is right in itself.
+    pub(super) async fn read(ledger: &dyn Ledger, findings: &mut Findings) -> anyhow::Result<Decided> {
+        let mut decided = Decided::default();
+        for chain in ledger.chains(DEDUP).await.context("list the dedup chains")? {
+            decided.add(ledger, chain, findings).await?;
+        }
+        Ok(decided)
+    }
+
+    async fn add(&mut self, ledger: &dyn Ledger, chain: ChainId, findings: &mut Findings) -> anyhow::Result<()> {
+        let genesis = chain::genesis(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
+        let parents = genesis.map(|genesis| genesis.parent_chains).unwrap_or_default();
+        let mut lanes = KINDS.map(|kind| LaneSoFar::new(Origin::of(&chain, kind)));
+        let (accepted, duplicates, ids) = (&mut self.accepted, &mut self.duplicates, &mut self.ids);
+        for_each_decision(ledger, &chain, |number, decision| {
+            let at = At { chain: &chain, number };
+            *accepted += u64::from(decision.met - decision.strays.min(decision.met));
+            *duplicates += u64::from(decision.duplicates);
+            let mut unique = 0;
+            for (kind, lane) in lanes.iter_mut().enumerate() {
+                let decided = lane_of(&decision, KINDS[kind]);
+                unique += decided.count;
+                lane.take(&at, decided, decision.forwarded_through, findings);
+                ids[kind].extend(record::ids(&decided.ids));
+            }
+            if unique + decision.duplicates + decision.strays != decision.met {
+                findings.add("chain", format_args!("{at}: what it met is not unique, duplicate or stray"));
+            }
+            for void in &decision.voids {
+                let kind = usize::from(void.kind == Kind::Quarantine as i32);
+                let end = void.first_ordinal + record::count(&void.ids) as u64;
+                lanes[kind].numbering.voids.insert(void.first_ordinal, end);
+            }
+        })
+        .await?;
+        self.lanes.extend(lanes.map(LaneSoFar::finish));
+        self.parents.push(parents.iter().map(ChainId::new).collect());
+        self.chains.push(chain);
+        Ok(())
+    }
+}
+
+/// Shows the decisions of a chain in order, from the first that was not trimmed.
+pub(super) async fn for_each_decision(
+    ledger: &dyn Ledger,
+    chain: &ChainId,
+    mut each: impl FnMut(u64, Decision),
+) -> anyhow::Result<()> {
+    for_each_slot(ledger, chain, 1, |slot| {
+        let decision = chain::decision(chain, slot.number, slot.entry.bytes);
+        let damaged =
+            |halt: service::Halt| LedgerError::Damaged { chain: chain.clone(), number: slot.number, detail: halt.0 };
+        each(slot.number, decision.map_err(damaged)?);
+        Ok(())
+    })
+    .await
+    .with_context(|| format!("read chain {chain}"))
+}
+
+/// The lane of a kind in a decision.
+pub(super) fn lane_of(decision: &Decision, kind: Kind) -> &Lane {
+    static EMPTY: std::sync::LazyLock<Lane> = std::sync::LazyLock::new(Lane::default);
+    let lane = match kind {
+        Kind::Events => &decision.events,
+        Kind::Quarantine => &decision.quarantine,
+    };
+    lane.as_ref().unwrap_or(&EMPTY)
+}
+
+/// The ids of a lane, each with its ordinal and when it was received.
+pub(super) fn each_id(lane: &Lane) -> impl Iterator<Item = (u64, EventId, i64)> + '_ {
+    let times = lane.received.iter().flat_map(|run| std::iter::repeat_n(run.received_at, run.count as usize));
+    (lane.first_ordinal..).zip(record::ids(&lane.ids)).zip(times).map(|((ordinal, id), time)| (ordinal, id, time))
+}
+
+/// An entry, for findings.
+#[derive(Debug)]
+struct At<'a> {
+    chain: &'a ChainId,
+    number: u64,
+}
+
+impl std::fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "chain {}, entry {}", self.chain, self.number)
+    }
+}
+
+/// A lane while its chain is read.
+#[derive(Debug)]
+struct LaneSoFar {
+    numbering: Numbering,
+    is_first: bool,
+    /// Where the lane stood before each entry that is not forwarded as far as is known; entries as numbers.
+    unforwarded: std::collections::VecDeque<(u64, u64)>,
+}
+
+impl LaneSoFar {
+    fn new(origin: Origin) -> LaneSoFar {
+        let numbering = Numbering { origin, end: 0, forwarded: 0, sum: 0, voids: IntervalSet::default() };
+        LaneSoFar { numbering, is_first: true, unforwarded: Default::default() }
+    }
+
+    fn take(&mut self, at: &At<'_>, lane: &Lane, forwarded_through: u64, findings: &mut Findings) {
+        let told: [u8; 16] = lane.sum_through.as_ref().try_into().unwrap_or_default();
+        let (told, added) = (u128::from_be_bytes(told), sum_hashes(record::ids(&lane.ids)));
+        if std::mem::take(&mut self.is_first) {
+            // Entries before it may have been trimmed; then it says where they had come to.
+            self.numbering.end = lane.first_ordinal;
+            self.numbering.sum = told.wrapping_sub(added);
+            if at.number == 1 && (lane.first_ordinal, self.numbering.sum) != (0, 0) {
+                findings.add("chain", format_args!("{at}: {} does not begin at 0", self.numbering.origin));
+            }
+        }
+        let (end, sum) = (self.numbering.end, self.numbering.sum.wrapping_add(added));
+        if (lane.first_ordinal, lane.count as usize, told) != (end, record::count(&lane.ids), sum) {
+            let Lane { first_ordinal, count, .. } = lane;
+            let what = format_args!(
+                "{at}: {count} ordinals of {} from {first_ordinal}, where {end} is next, or their ids do not add up",
+                self.numbering.origin
+            );
+            findings.add("chain", what);
+        }
+        self.unforwarded.push_back((at.number, end));
+        self.numbering.end = lane.first_ordinal + u64::from(lane.count);
+        self.numbering.sum = told;
+        while self.unforwarded.front().is_some_and(|&(number, _)| number < forwarded_through) {
+            self.unforwarded.pop_front();
+        }
+        self.numbering.forwarded = self.unforwarded.front().map_or(self.numbering.end, |&(_, end)| end);
+    }
+
+    fn finish(self) -> Numbering {
+        self.numbering
+    }
+}

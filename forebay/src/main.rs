@@ -1,0 +1,86 @@
+//! The `forebay` binary: what people start.
+
+use clap::{Parser, Subcommand};
+use forebay::{audit, bench, compact, generate, quarantine, up};
+use service::telemetry::{self, LogFormat};
+use service::{Env, Stop, tasks};
+use std::process::ExitCode;
+
+/// Gives memory back faster and takes fewer locks than the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Takes analytics events over HTTP and writes each one exactly once, as Parquet, into a lake
+#[derive(Debug, Parser)]
+#[command(version, args_override_self = true)]
+struct Cli {
+    /// How log lines look
+    #[arg(long, env = "FOREBAY_LOG_FORMAT", default_value = "text", global = true)]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // One of them is made, once.
+enum Command {
+    Up(up::UpArgs),
+    Generate(generate::Args),
+    Audit(audit::AuditArgs),
+    Compact(compact::CompactArgs),
+    Quarantine(quarantine::QuarantineArgs),
+    Bench(bench::BenchArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match telemetry::init(cli.log_format, "info") {
+        Ok(()) => run(cli.command).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("forebay: {error:#}");
+            tasks::exit_code(&Err(error))
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let env = Env::system();
+    match command {
+        Command::Up(args) => up::run(args, env, tasks::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Generate(args) => {
+            let summary = generate::run(args, env, stop_on_signal()).await?;
+            print!("{summary}");
+            Ok(code(summary.is_clean()))
+        }
+        Command::Audit(args) => {
+            let report = audit::run(args, env).await?;
+            print!("{report}");
+            Ok(code(report.is_clean()))
+        }
+        Command::Compact(args) => compact::run(args, env).await.map(|()| ExitCode::SUCCESS),
+        Command::Quarantine(args) => quarantine::run(args, env, stop_on_signal()).await.map(code),
+        Command::Bench(args) => bench::run(args, env).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn code(is_clean: bool) -> ExitCode {
+    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A stop that Ctrl-C or SIGTERM signals.
+fn stop_on_signal() -> Stop {
+    let stop = Stop::new();
+    let signalled = stop.clone();
+    // Ends with the process; nothing waits for it.
+    drop(tokio::spawn(async move {
+        tasks::signal().await;
+        signalled.cancel();
+    }));
+    stop
+}

@@ -1,0 +1,148 @@
+//! `forebay up`: the whole pipeline in one process.
+
+use crate::embedded::{self, LogConfig, Places};
+use anyhow::Context;
+use clap::Args;
+use compactor::Compactor;
+use dedup_service::Deduper;
+use ingest_gateway::Gateway;
+use ledger::keeper::Terms;
+use service::settings::duration;
+use service::{Env, Health, Stop, Tasks};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::net::TcpListener;
+use writer_service::Writer;
+
+/// Pause between two passes of retention over the log.
+const RETENTION_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a lease lasts in one process: nobody else can take it.
+const LEASE_TERM: Duration = Duration::from_secs(30);
+
+/// Pause between two looks for shards that nobody works on.
+const LEASE_POLL: Duration = Duration::from_millis(500);
+
+/// Runs gateway, dedup, writer and compactor in this process, on a data directory
+#[derive(Args, Clone, Debug)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub places: Places,
+    #[command(flatten)]
+    pub log: LogConfig,
+
+    /// How long draining may take once this process is asked to stop
+    #[arg(long, env = "FOREBAY_SHUTDOWN_GRACE", default_value = "60s", value_parser = duration)]
+    pub shutdown_grace: Duration,
+
+    #[command(flatten)]
+    pub gateway: ingest_gateway::Config,
+    #[command(flatten)]
+    pub dedup: dedup_service::Config,
+    #[command(flatten)]
+    pub writer: writer_service::Config,
+    #[command(flatten)]
+    pub compactor: compactor::Config,
+}
+
+/// Runs until `signal`, then drains stage by stage: nothing is left to redo.
+pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let http = bind(args.gateway.http_addr, "--http-addr").await?;
+    let grpc = bind(args.gateway.grpc_addr, "--grpc-addr").await?;
+    let (embedded, store) = embedded::open(&args.places, &args.log, &env).await?;
+    let http_addr = http.local_addr()?;
+    store.describe_holder(&format!("http://{http_addr}"))?;
+
+    let health = Health::default();
+    let overflow = None; // The embedded stream and an embedded queue would refuse for the same reasons.
+    let gateway = Gateway::new(args.gateway.clone(), embedded.raw.clone(), overflow, env.clone(), health.clone())?;
+    let deduper = Deduper::new(
+        args.dedup.clone(),
+        embedded.raw.clone(),
+        embedded.clean.clone(),
+        embedded.ledger.clone(),
+        env.clone(),
+        &health,
+    );
+    let writer = Writer::new(
+        args.writer.clone(),
+        embedded.clean.clone(),
+        embedded.ledger.clone(),
+        embedded.lake.clone(),
+        env.clone(),
+        &health,
+    );
+    let compactor =
+        Compactor::new(args.compactor.clone(), embedded.ledger.clone(), embedded.lake.clone(), env.clone(), &health);
+
+    announce(&args, http_addr, grpc.local_addr()?);
+    let terms = |stage: &str| Terms { worker: format!("{stage}-{}", env.nonce()), term: LEASE_TERM, poll: LEASE_POLL };
+    let mut tasks = Tasks::default();
+    // Each stage stops when the one before it has drained, so that the last event is in the lake in the end.
+    let (after_gateway, after_dedup) = (Stop::new(), Stop::new());
+    tasks.spawn("gateway", |stop| stage(gateway.run(http, grpc, stop), after_gateway.clone()));
+    let dedup = deduper.run(terms("dedup"), after_gateway);
+    tasks.spawn("dedup", |_| stage(dedup, after_dedup.clone()));
+    tasks.spawn("writer", |_| writer.run(terms("writer"), after_dedup));
+    tasks.spawn("compactor", |stop| compactor.run(stop));
+    tasks.spawn("retention", |stop| retention(store.clone(), env.clone(), stop));
+    let outcome = tasks.run_until(signal, args.shutdown_grace).await;
+    tokio::task::spawn_blocking(move || store.close()).await?;
+    outcome
+}
+
+async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("listen on {addr}; choose another address with {setting}"))
+}
+
+/// Runs one stage; the next one may drain when it is through.
+async fn stage(work: impl Future<Output = anyhow::Result<()>>, next: Stop) -> anyhow::Result<()> {
+    let _next_drains_now = next.drop_guard();
+    work.await
+}
+
+async fn retention(store: Arc<Store>, env: Env, stop: Stop) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(RETENTION_PAUSE) => {
+                store.enforce_retention(env.now()).await.context("retention of the log")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says where everything is, and how to send a first event.
+fn announce(args: &UpArgs, http: SocketAddr, grpc: SocketAddr) {
+    let first =
+        r#"{"event_id":"'$(cat /proc/sys/kernel/random/uuid)'","event_name":"page:view","created_at":'$(date +%s)'}"#;
+    println!("forebay {} is up\n", env!("CARGO_PKG_VERSION"));
+    println!("  HTTP     http://{http}/v1/events   (also /healthz /readyz /metrics)");
+    println!("  gRPC     http://{grpc}   (forebay.v1.Ingest, grpc.health.v1)");
+    println!("  data     {}", args.places.data_dir.display());
+    println!("  lake     {}\n", args.places.lake_dir().display());
+    println!("Send an event:\n\n  curl -sS http://{http}/v1/events -H 'Content-Type: application/json' -d '{first}'\n");
+    println!("It is in the lake within {:?}. Ctrl-C drains and stops.", args.writer.flush_interval);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        _args: UpArgs,
+    }
+
+    #[test]
+    fn no_two_services_share_a_setting() {
+        let command: Command = Only::command();
+        command.debug_assert();
+    }
+}

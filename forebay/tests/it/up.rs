@@ -1,0 +1,66 @@
+//! Starting and stopping.
+
+use crate::pipeline::{Pipeline, said};
+
+#[test]
+fn a_second_up_on_the_same_directory_is_refused_and_told_who_holds_it() {
+    let pipeline = Pipeline::new();
+    let first = pipeline.up(&[]);
+    let second = pipeline.run("up", &["--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"]);
+    let told = said(&second.stderr);
+    assert!(!second.status.success(), "{told}");
+    assert!(told.contains("process ") && told.contains("http://127.0.0.1:"), "{told}");
+    assert!(first.stop().success());
+}
+
+#[test]
+fn a_drained_pipeline_leaves_nothing_to_redo() {
+    let pipeline = Pipeline::new();
+    let up = pipeline.up(&[]);
+    pipeline.generate_all("3000", &["--duplicates", "5%", "--invalid", "1%"]);
+    assert!(up.stop().success(), "{}", pipeline.log("up"));
+    let audit = pipeline.audit_acked(&[]);
+    audit.assert_clean();
+    assert_eq!(audit.figure("in flight"), 0, "{}", audit.text);
+    assert!(!audit.text.contains("on its way:"), "{}", audit.text);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in ["up", "generate", "audit", "compact", "quarantine", "bench"] {
+        let told = std::process::Command::new(env!("CARGO_BIN_EXE_forebay")).args([command, "--help"]).output();
+        let told = told.expect("the binary runs");
+        assert!(told.status.success() && said(&told.stdout).contains("Usage:"), "{command}: {}", said(&told.stderr));
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_refused_by_name() {
+    let bad = [
+        ("up", "--shards", "0"),
+        ("up", "--flush-interval", "soon"),
+        ("up", "--http-addr", "nowhere"),
+        ("up", "--log-bytes-max", "many"),
+        ("up", "--window", "-1h"),
+        ("up", "--memory", "1KiB"),
+        ("audit", "--wait", "never"),
+        ("compact", "--date", "2026-13-40"),
+        ("generate", "--rate", "fast"),
+        ("generate", "--duplicates", "200%"),
+    ];
+    for (command, setting, value) in bad {
+        let setting_is = format!("{setting}={value}");
+        let told = std::process::Command::new(env!("CARGO_BIN_EXE_forebay")).args([command, &setting_is]).output();
+        let told = told.expect("the binary runs");
+        let said = said(&told.stderr);
+        assert!(!told.status.success() && said.contains(setting), "{command} {setting_is}: {said}");
+    }
+}
+
+#[test]
+fn an_audit_without_a_data_directory_says_so() {
+    let pipeline = Pipeline::new();
+    let told = pipeline.audit(&[]);
+    assert_ne!(told.code, Some(0));
+    assert!(told.text.contains("--data-dir"), "{}", told.text);
+}

@@ -1,0 +1,172 @@
+//! Settings of the gateway: flag, environment variable, help text and default of each in one place.
+
+use crate::cors::Origins;
+use crate::keys::WriteKey;
+use schema::validate::{ORIGINAL_BYTES_MAX, Rules};
+use service::settings;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Largest body that may be allowed: places in it are counted in 32 bits, and it is held in memory.
+const BODY_BYTES_CEILING: usize = 1 << 30;
+
+/// Most flushes at a time that may be allowed: each holds the tables of a compressor.
+const FLUSHES_CEILING: usize = 64;
+
+/// Settings of the gateway.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "ingest-gateway")]
+#[command(next_help_heading = "Gateway")]
+pub struct Config {
+    /// Where HTTP is served
+    #[arg(long, env = "FOREBAY_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http_addr: SocketAddr,
+
+    /// Where gRPC is served
+    #[arg(long, env = "FOREBAY_GRPC_ADDR", default_value = "127.0.0.1:8081")]
+    pub grpc_addr: SocketAddr,
+
+    /// Write keys as SOURCE=KEY, several by commas; a key lets its holder send, and names the source of events that
+    /// name none themselves. Without keys anybody may send
+    #[arg(long, env = "FOREBAY_WRITE_KEYS", hide_env_values = true, value_delimiter = ',', value_name = "SOURCE=KEY")]
+    pub write_keys: Vec<WriteKey>,
+
+    /// Web origins whose pages may send: `*`, or several by commas
+    #[arg(long, env = "FOREBAY_CORS_ORIGINS", default_value = "*")]
+    pub cors_origins: Origins,
+
+    /// Longest body, as sent and again once decompressed
+    #[arg(long, env = "FOREBAY_BODY_BYTES_MAX", default_value = "16MiB", value_parser = body_bytes)]
+    pub body_bytes_max: usize,
+
+    /// Most events in one request
+    #[arg(long, env = "FOREBAY_BATCH_EVENTS_MAX", default_value = "50000")]
+    pub batch_events_max: NonZeroUsize,
+
+    /// Largest valid event, as sent; larger ones go to quarantine
+    #[arg(long, env = "FOREBAY_EVENT_BYTES_MAX", default_value = "256KiB", value_parser = event_bytes)]
+    pub event_bytes_max: usize,
+
+    /// How far ahead of the clock `created_at` may be
+    #[arg(long, env = "FOREBAY_FUTURE_TOLERANCE", default_value = "5m", value_parser = settings::duration)]
+    pub future_tolerance: Duration,
+
+    /// How old an event may be; without it, events since 2000 are taken
+    #[arg(long, env = "FOREBAY_EVENT_AGE_MAX", value_parser = settings::duration)]
+    pub event_age_max: Option<Duration>,
+
+    /// Most bytes of requests that are read, parsed or waiting for the stream; beyond it, 429
+    #[arg(long, env = "FOREBAY_IN_FLIGHT_BYTES_MAX", default_value = "128MiB", value_parser = settings::bytes)]
+    pub in_flight_bytes_max: usize,
+
+    /// Most HTTP connections at a time; further ones wait to be accepted
+    #[arg(long, env = "FOREBAY_CONNECTIONS_MAX", default_value = "10000")]
+    pub connections_max: NonZeroUsize,
+
+    /// How long a connection may take to send a request's headers, or idle; longer than a load balancer's own
+    #[arg(long, env = "FOREBAY_IDLE_TIMEOUT", default_value = "75s", value_parser = settings::duration)]
+    pub idle_timeout: Duration,
+
+    /// How long a client may take to send a body
+    #[arg(long, env = "FOREBAY_BODY_TIMEOUT", default_value = "30s", value_parser = settings::duration)]
+    pub body_timeout: Duration,
+
+    /// How long a record is sent again before its requests get 503, or it goes to the overflow queue
+    #[arg(long, env = "FOREBAY_RESEND_FOR", default_value = "2s", value_parser = settings::duration)]
+    pub resend_for: Duration,
+
+    /// How long events wait for company before they are sent; the time that the stream takes to answer does it already
+    #[arg(long, env = "FOREBAY_LINGER", default_value = "0s", value_parser = settings::duration)]
+    pub linger: Duration,
+
+    /// Appends to the stream at a time
+    #[arg(long, env = "FOREBAY_FLUSHES_MAX", default_value = "2", value_parser = flushes)]
+    pub flushes_max: usize,
+
+    /// How long open connections may take to finish once the gateway stops
+    #[arg(long, env = "FOREBAY_DRAIN_TIMEOUT", default_value = "10s", value_parser = settings::duration)]
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            event_bytes_max: self.event_bytes_max,
+            ahead_micros_max: micros(self.future_tolerance),
+            age_micros_max: self.event_age_max.map(micros),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn body_bytes(text: &str) -> Result<usize, String> {
+    at_most(settings::bytes(text)?, BODY_BYTES_CEILING)
+}
+
+fn event_bytes(text: &str) -> Result<usize, String> {
+    at_most(settings::bytes(text)?, ORIGINAL_BYTES_MAX)
+}
+
+fn flushes(text: &str) -> Result<usize, String> {
+    at_most(text.parse().map_err(|_| format!("`{text}` is not a number"))?, FLUSHES_CEILING)
+}
+
+fn at_most(value: usize, ceiling: usize) -> Result<usize, String> {
+    if (1..=ceiling).contains(&value) { Ok(value) } else { Err(format!("must be from 1 to {ceiling}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let args = ["gateway"].iter().chain(args);
+        Only::try_parse_from(args).map(|only| only.config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_keep_what_the_help_says() {
+        let config = parse(&[]).expect("defaults");
+        assert_eq!(config.rules().event_bytes_max, 256 << 10);
+        assert_eq!(config.rules().ahead_micros_max, 300_000_000);
+        assert_eq!(config.rules().age_micros_max, None);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_the_name_of_the_setting() {
+        for args in [
+            ["--event-bytes-max", "1MiB"],
+            ["--event-bytes-max", "0"],
+            ["--body-bytes-max", "2GiB"],
+            ["--batch-events-max", "0"],
+            ["--flushes-max", "0"],
+            ["--connections-max", "0"],
+            ["--write-keys", "web"],
+            ["--write-keys", "web=short"],
+            ["--cors-origins", "example.com"],
+            ["--linger", "5"],
+        ] {
+            let error = parse(&args).expect_err("nonsense");
+            assert!(error.contains(args[0]), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let config = parse(&["--write-keys", "web=0123456789abcdef,app=fedcba9876543210"]).expect("two keys");
+        assert_eq!(config.write_keys.len(), 2);
+        let printed = format!("{config:?}");
+        assert!(printed.contains("web") && !printed.contains("0123456789abcdef"), "{printed}");
+    }
+}

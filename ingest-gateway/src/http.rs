@@ -1,0 +1,325 @@
+//! HTTP: connections, and the way from a request on the wire to [`Acceptor::accept`] and back.
+//!
+//! The one hot path is matched by hand, so that a request passes no router and no middleware; everything else goes to the
+//! admin routes that every process has.
+
+use crate::accept::{Acceptor, Content, Request, shed};
+use crate::answer::Answer;
+use crate::budget::{Budget, Charge, Exhausted};
+use crate::config::Config;
+use crate::cors::preflight;
+use crate::inflate::Encoding;
+use crate::keys::{self, Sender};
+use crate::metrics::METRICS;
+use crate::refusal::Refusal;
+use axum::Router;
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{self, HeaderMap, Method, Response, header};
+use axum::routing::get;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use schema::json::batch::Layout;
+use service::{Health, Stop};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tonic::codegen::Service as _;
+
+const EVENTS: &str = "/v1/events";
+
+/// Most bytes of a request's headers; beyond it, and beyond hyper's own 100 headers, 431.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+
+/// Most bytes that are read at once.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// How much of a refused body is read before its answer, and for how long: a client that is still sending would see its
+/// connection reset instead of the answer.
+const DISCARD_BYTES_MAX: usize = 256 << 20;
+const DISCARD_FOR: Duration = Duration::from_secs(1);
+
+/// Pause after the system refused a new connection, for want of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// First allocation for a body whose parts have to be joined; claims beyond it are not believed until bytes come.
+const BODY_BYTES_BELIEVED: usize = 1 << 20;
+
+const INDEX: &str = "Forebay takes events: POST /v1/events. Also here: /healthz /readyz /metrics\n";
+
+/// Answers requests.
+#[derive(Debug)]
+pub(crate) struct Front {
+    acceptor: Arc<Acceptor>,
+    budget: Arc<Budget>,
+    config: Config,
+    others: Router,
+}
+
+/// Everything but the events.
+fn others(health: Health) -> Router {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .merge(service::admin::routes(health))
+        .fallback(|| async { Refusal::NotFound.response() })
+}
+
+/// Serves until `stop`; then finishes the requests at hand, for as long as the drain timeout allows.
+pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, stop: Stop) -> anyhow::Result<()> {
+    let slots = Arc::new(Semaphore::new(front.config.connections_max.get()));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    while let Some((socket, permit)) = next_connection(&listener, &slots, &stop).await {
+        let watched = graceful.watch(connection(socket, front.clone()));
+        connections.spawn(async move {
+            METRICS.connections.inc();
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            METRICS.connections.dec();
+            drop(permit);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    if tokio::time::timeout(front.config.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// `None` once it is time to stop.
+async fn next_connection(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stop: &Stop,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let accept = async {
+        let permit = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => return (socket, permit),
+                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+            }
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => None,
+        accepted = accept => Some(accepted),
+    }
+}
+
+type Connection<S> = http1::Connection<TokioIo<TcpStream>, S>;
+
+fn connection(
+    socket: TcpStream,
+    front: Arc<Front>,
+) -> Connection<impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send> {
+    // Without it the last packet of an answer may wait for an acknowledgement; failing to set it costs only that.
+    let _ = socket.set_nodelay(true);
+    let idle_timeout = front.config.idle_timeout;
+    let service = service_fn(move |request| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.respond(request).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle_timeout)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(socket), service)
+}
+
+impl Front {
+    pub(crate) fn new(config: Config, acceptor: Arc<Acceptor>, budget: Arc<Budget>, health: Health) -> Front {
+        Front { acceptor, budget, config, others: others(health) }
+    }
+
+    async fn respond(&self, request: http::Request<Incoming>) -> Response<Body> {
+        let response = if request.uri().path() == EVENTS {
+            self.events(request).await
+        } else {
+            METRICS.in_flight_bytes.set(self.budget.used() as i64);
+            self.others.clone().call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+        };
+        METRICS.requests.with_label_values(&[response.status().as_str()]).inc();
+        response
+    }
+
+    async fn events(&self, request: http::Request<Incoming>) -> Response<Body> {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let (head, body) = request.into_parts();
+        let mut response = match head.method {
+            Method::POST => self.publish(&head, body).await,
+            Method::OPTIONS => preflight(),
+            _ => Refusal::Method.response(),
+        };
+        self.config.cors_origins.allow(origin.as_ref(), response.headers_mut());
+        response
+    }
+
+    async fn publish(&self, head: &Parts, mut body: Incoming) -> Response<Body> {
+        let outcome = match self.admit(head, &body) {
+            Ok(admitted) => self.take(admitted, &mut body).await,
+            Err(refusal) => {
+                // A client that asks first has not sent anything yet, and reading would tell it to.
+                if !head.headers.contains_key(header::EXPECT) {
+                    discard(&mut body).await;
+                }
+                Err(refusal)
+            }
+        };
+        outcome.map_or_else(|refusal| refusal.response(), |answer| answer.response())
+    }
+
+    /// Refuses what can be refused by its headers.
+    fn admit(&self, head: &Parts, body: &Incoming) -> Result<Admitted, Refusal> {
+        let Config { write_keys, body_bytes_max: bytes_max, .. } = &self.config;
+        let presented = keys::presented(&head.headers, &head.uri);
+        let sender = keys::sender(write_keys, presented).ok_or(Refusal::Unauthorized)?;
+        let format = Format::of(&head.headers)?;
+        let encoding = Encoding::of(&head.headers).map_err(Refusal::ContentEncoding)?;
+        let claimed = body.size_hint().exact().unwrap_or(0);
+        let claimed = usize::try_from(claimed).ok().filter(|claimed| claimed <= bytes_max);
+        let claimed = claimed.ok_or(Refusal::BodyTooLarge { bytes_max: *bytes_max })?;
+        Ok(Admitted { sender, format, encoding, claimed })
+    }
+
+    async fn take(&self, admitted: Admitted, body: &mut Incoming) -> Result<Answer, Refusal> {
+        let Admitted { sender, format, encoding, claimed } = admitted;
+        let Config { body_bytes_max, body_timeout, .. } = self.config;
+        let mut charge = self.budget.open();
+        let collected = tokio::time::timeout(body_timeout, collect(body, claimed, body_bytes_max, &mut charge));
+        let too_slow = |_| Err(Refusal::TooSlow { seconds: body_timeout.as_secs() });
+        let bytes = match collected.await.unwrap_or_else(too_slow) {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                drop(charge);
+                discard(body).await;
+                return Err(refusal);
+            }
+        };
+        let content = match format {
+            Format::Json(layout) => Content::Json(bytes, layout),
+            Format::Protobuf => Content::Protobuf(bytes),
+        };
+        self.acceptor.accept(Request { content, encoding, sender, charge }).await
+    }
+}
+
+/// What the headers of a request say.
+struct Admitted {
+    sender: Sender,
+    format: Format,
+    encoding: Encoding,
+    /// Length of the body; 0 where it is not said.
+    claimed: usize,
+}
+
+/// What a content type stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Json(Layout),
+    Protobuf,
+}
+
+impl Format {
+    /// Without a content type a body is read like `text/plain`, which is how beacons arrive.
+    fn of(headers: &HeaderMap) -> Result<Format, Refusal> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Ok(Format::Json(Layout::Unknown));
+        };
+        let value = value.as_bytes();
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        let is = |names: &[&str]| names.iter().any(|name| essence.eq_ignore_ascii_case(name.as_bytes()));
+        if is(&["application/json"]) {
+            Ok(Format::Json(Layout::Json))
+        } else if is(&["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"]) {
+            Ok(Format::Json(Layout::Lines))
+        } else if is(&["text/plain"]) {
+            Ok(Format::Json(Layout::Unknown))
+        } else if is(&["application/x-protobuf", "application/protobuf"]) {
+            Ok(Format::Protobuf)
+        } else {
+            Err(Refusal::ContentType(String::from_utf8_lossy(essence).into_owned()))
+        }
+    }
+}
+
+/// Reads a body to its end, within the bound and the budget.
+async fn collect(body: &mut Incoming, claimed: usize, bytes_max: usize, charge: &mut Charge) -> Result<Bytes, Refusal> {
+    let first = next_part(body, 0, bytes_max, charge).await?.unwrap_or_default();
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut joined = BytesMut::with_capacity(claimed.clamp(first.len(), first.len().max(BODY_BYTES_BELIEVED)));
+    joined.extend_from_slice(&first);
+    while let Some(part) = next_part(body, joined.len(), bytes_max, charge).await? {
+        joined.extend_from_slice(&part);
+    }
+    Ok(joined.freeze())
+}
+
+async fn next_part(
+    body: &mut Incoming,
+    before: usize,
+    bytes_max: usize,
+    charge: &mut Charge,
+) -> Result<Option<Bytes>, Refusal> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refusal::Incomplete(error.to_string()))?;
+        if let Ok(part) = frame.into_data() {
+            if before + part.len() > bytes_max {
+                return Err(Refusal::BodyTooLarge { bytes_max });
+            }
+            charge.grow(part.len()).map_err(|Exhausted| shed())?;
+            return Ok(Some(part));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads on past a refusal, within bounds, so that the client gets to see the answer.
+async fn discard(body: &mut Incoming) {
+    let read_on = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Past the time, the client has to live with a reset.
+    let _ = tokio::time::timeout(DISCARD_FOR, read_on).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_told_apart_whatever_their_case_and_parameters() {
+        let format = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(value));
+            Format::of(&headers).ok()
+        };
+        assert_eq!(format("Application/JSON; charset=utf-8"), Some(Format::Json(Layout::Json)));
+        assert_eq!(format("application/x-ndjson"), Some(Format::Json(Layout::Lines)));
+        assert_eq!(format("text/plain;charset=UTF-8"), Some(Format::Json(Layout::Unknown)));
+        assert_eq!(format("application/x-protobuf"), Some(Format::Protobuf));
+        assert_eq!(format("application/x-www-form-urlencoded"), None);
+        assert_eq!(format(""), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Takes events over HTTP and gRPC and answers once they are durable in the raw stream.
+//!
+//! What is invalid is durable too, in quarantine. The way of an event: [`http`] or [`grpc`] read a request, [`accept`]
+//! validates its events and sorts them by shard, [`pack`] joins those of all requests into records, [`flush`] appends
+//! these and answers.
+
+mod accept;
+mod answer;
+mod budget;
+pub mod config;
+mod cors;
+mod flush;
+pub mod grpc;
+mod http;
+mod inflate;
+mod keys;
+mod metrics;
+mod pack;
+mod parcel;
+mod refusal;
+mod shards;
+
+use accept::Acceptor;
+use anyhow::ensure;
+use budget::Budget;
+use flush::Flusher;
+use grpc::Publisher;
+use http::Front;
+use metrics::METRICS;
+use pack::Packer;
+use queue::Queue;
+use service::{Env, Health, Stop};
+use shards::ShardMap;
+use std::sync::Arc;
+use stream::Stream;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+pub use config::Config;
+
+/// The gateway, ready to run.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    shards: Arc<ShardMap>,
+    packer: Packer,
+    acceptor: Arc<Acceptor>,
+    budget: Arc<Budget>,
+    health: Health,
+}
+
+impl Gateway {
+    /// Puts a gateway before `stream`; `overflow` takes the records that the stream does not take in time.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn new(
+        config: Config,
+        stream: Arc<dyn Stream>,
+        overflow: Option<Arc<dyn Queue>>,
+        env: Env,
+        health: Health,
+    ) -> anyhow::Result<Gateway> {
+        let Config { body_bytes_max, in_flight_bytes_max, .. } = config;
+        ensure!(
+            in_flight_bytes_max >= body_bytes_max,
+            "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
+        );
+        METRICS.in_flight_bytes_max.set(in_flight_bytes_max as i64);
+        let shards = ShardMap::new(stream.clone());
+        let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
+        let flusher =
+            Flusher { stream, overflow, shards: shards.clone(), env: env.clone(), resend_for: config.resend_for };
+        let packer = Packer::new(inbox, flusher, config.flushes_max, config.linger, health.part("raw stream"));
+        let acceptor = Arc::new(Acceptor {
+            rules: config.rules(),
+            body_bytes_max,
+            batch_events_max: config.batch_events_max.get(),
+            shards: shards.clone(),
+            env,
+            inbox: sender,
+            sorts: Semaphore::new(accept::SORTS_MAX),
+        });
+        Ok(Gateway { config, shards, packer, acceptor, budget: Budget::new(in_flight_bytes_max), health })
+    }
+
+    /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
+    pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
+        let Gateway { config, shards, packer, acceptor, budget, health } = self;
+        let publisher =
+            Publisher { acceptor: acceptor.clone(), budget: budget.clone(), write_keys: config.write_keys.clone() };
+        let manners = grpc::Manners { body_bytes_max: config.body_bytes_max, drain_timeout: config.drain_timeout };
+        let routes = health.part("raw stream's shards");
+        let front = Arc::new(Front::new(config, acceptor, budget, health.clone()));
+        tracing::info!(http = ?http.local_addr()?, grpc = ?grpc.local_addr()?, "taking events");
+        let closing = Stop::new();
+        let serve = async {
+            let _packer_closes_after_the_servers = closing.clone().drop_guard();
+            tokio::try_join!(
+                http::serve(http, front, stop.clone()),
+                grpc::serve(grpc, publisher, manners, health, stop.clone()),
+                shards.keep_fresh(routes, stop),
+            )
+        };
+        tokio::try_join!(serve, packer.run(closing.clone()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Events of one request, sorted by where they go.
+//!
+//! **Fragment**: events of one kind for one shard, at most one record of them. **Parcel**: the fragments of a request.
+
+use crate::shards::Routes;
+use schema::record::{self, PACK_BYTES_MAX};
+use schema::{EventId, HashKey, Kind};
+
+/// Events of one kind for one shard.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// Place of the shard in the routes.
+    pub(crate) shard: usize,
+    pub(crate) kind: Kind,
+    /// Hash of the first event.
+    pub(crate) point: HashKey,
+    /// 16 bytes each.
+    pub(crate) ids: Vec<u8>,
+    /// Length-delimited messages.
+    pub(crate) plain: Vec<u8>,
+}
+
+impl Fragment {
+    fn new(shard: usize, kind: Kind, point: HashKey, plain_bytes: usize) -> Fragment {
+        let ids = Vec::with_capacity(plain_bytes / EventId::BYTES + EventId::BYTES);
+        Fragment { shard, kind, point, ids, plain: Vec::with_capacity(plain_bytes) }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.ids.len() + self.plain.len()
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        record::count(&self.ids)
+    }
+}
+
+/// The fragments of a request.
+#[derive(Debug)]
+pub(crate) struct Parcel<'r> {
+    routes: &'r Routes,
+    /// Still growing, by shard and kind.
+    open: Vec<Option<Fragment>>,
+    full: Vec<Fragment>,
+    /// Plain bytes that a fragment is likely to grow to.
+    plain_bytes: usize,
+}
+
+/// Bodies up to here are taken for one event when space is set aside.
+const SINGLE_EVENT_BYTES: usize = 1024;
+
+/// Kinds of records there are.
+const KINDS: usize = 2;
+
+impl<'r> Parcel<'r> {
+    /// Starts a parcel for a body of `body_bytes`.
+    pub(crate) fn new(routes: &'r Routes, body_bytes: usize) -> Parcel<'r> {
+        // Shards get even shares of a large body; a small one is likely to be a single event.
+        let plain_bytes = (body_bytes / routes.len()).max(body_bytes.min(SINGLE_EVENT_BYTES)).min(PACK_BYTES_MAX);
+        Parcel { routes, open: (0..routes.len() * KINDS).map(|_| None).collect(), full: Vec::new(), plain_bytes }
+    }
+
+    /// Adds one event; `encode` appends it behind its length, at most a record's worth.
+    pub(crate) fn add(&mut self, kind: Kind, id: EventId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let point = id.hash();
+        let shard = self.routes.place(point);
+        let slot = &mut self.open[shard * KINDS + kind as usize];
+        let fragment = slot.get_or_insert_with(|| Fragment::new(shard, kind, point, self.plain_bytes));
+        let before = fragment.plain.len();
+        encode(&mut fragment.plain);
+        if !record::fits(fragment.bytes() + EventId::BYTES, fragment.events() + 1) && !fragment.ids.is_empty() {
+            let plain = fragment.plain.split_off(before);
+            let next = Fragment { shard, kind, point, ids: Vec::new(), plain };
+            self.full.push(std::mem::replace(fragment, next));
+        }
+        debug_assert!(fragment.bytes() + EventId::BYTES <= PACK_BYTES_MAX, "events are bounded at the door");
+        fragment.ids.extend_from_slice(&id.to_bytes());
+    }
+
+    pub(crate) fn into_fragments(self) -> Vec<Fragment> {
+        let Parcel { open, mut full, .. } = self;
+        full.extend(open.into_iter().flatten());
+        full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::stored::Messages;
+    use schema::{HashRange, ShardId};
+    use stream::Shard;
+
+    fn routes(count: u32) -> Routes {
+        let shard =
+            |(k, range)| Shard { id: ShardId::new(format!("s{k}").as_str()), range, parents: vec![], closed: false };
+        Routes::of(HashRange::even(count).into_iter().enumerate().map(shard).collect()).expect("open shards")
+    }
+
+    #[test]
+    fn no_fragment_has_more_events_than_a_record_may_carry() {
+        let routes = routes(1);
+        let mut parcel = Parcel::new(&routes, 1 << 20);
+        for k in 0..25_000 {
+            parcel.add(Kind::Events, EventId(k), |plain| plain.push(0));
+        }
+        let events: Vec<usize> = parcel.into_fragments().iter().map(Fragment::events).collect();
+        assert_eq!(events, [record::RECORD_EVENTS_MAX, record::RECORD_EVENTS_MAX, 5_000]);
+    }
+
+    #[test]
+    fn events_are_sorted_by_shard_and_kind_and_none_is_lost() {
+        let routes = routes(3);
+        let mut parcel = Parcel::new(&routes, 1000);
+        for k in 0..100 {
+            let kind = if k % 10 == 0 { Kind::Quarantine } else { Kind::Events };
+            parcel.add(kind, EventId(k), |plain| plain.extend([1, k as u8]));
+        }
+        let mut seen = 0;
+        for fragment in parcel.into_fragments() {
+            let ids: Vec<EventId> = record::ids(&fragment.ids).collect();
+            assert_eq!(fragment.point, ids[0].hash());
+            for (id, message) in ids.iter().zip(Messages::new(&fragment.plain)) {
+                assert_eq!(message.expect("own bytes"), [id.0 as u8]);
+                assert_eq!(routes.place(id.hash()), fragment.shard);
+                assert_eq!(id.0 % 10 == 0, fragment.kind == Kind::Quarantine);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn what_does_not_fit_one_record_starts_another() {
+        let routes = routes(1);
+        let mut parcel = Parcel::new(&routes, 1000);
+        for k in 0..5 {
+            parcel.add(Kind::Events, EventId(k), |plain| plain.extend(vec![0; PACK_BYTES_MAX / 2 - 100]));
+        }
+        let sizes: Vec<usize> = parcel.into_fragments().iter().map(|fragment| record::count(&fragment.ids)).collect();
+        assert_eq!(sizes, [2, 2, 1]);
+    }
+}

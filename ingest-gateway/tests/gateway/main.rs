@@ -1,0 +1,12 @@
+//! The gateway from the outside: real sockets before it, a stream in memory behind it.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod client;
+mod durable;
+mod embedded;
+mod grpc;
+mod house;
+mod memory;
+mod publish;

@@ -1,0 +1,14 @@
+//! What every process does the same way: telemetry, settings, tasks and shutdown, health, time and randomness.
+
+pub mod admin;
+pub mod env;
+pub mod health;
+pub mod rules;
+pub mod settings;
+pub mod tasks;
+pub mod telemetry;
+
+pub use env::{Clock, Env, Random};
+pub use health::{Health, Part};
+pub use rules::{Rule, Rules};
+pub use tasks::{Halt, Stop, Tasks};

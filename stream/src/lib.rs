@@ -1,0 +1,156 @@
+//! The stream port: append records, read shards, know where shards come from.
+//!
+//! **Record**: bytes that carry events. **Shard**: an ordered slice of a stream that covers a range of the hash key
+//! space. **Position**: where a record stands in its shard. **Incarnation**: a stream that was deleted and made again is
+//! another stream, whatever its name. A shard that is **closed** takes no more records; its children cover its range.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schema::{HashKey, HashRange, Position, ShardId};
+use std::fmt;
+use std::time::Duration;
+use thiserror::Error;
+
+pub mod contract;
+pub mod embedded;
+
+/// A record to append: goes to the open shard whose range covers `point`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    pub point: HashKey,
+    pub bytes: Bytes,
+}
+
+/// Where a record landed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub shard: ShardId,
+    pub position: Position,
+}
+
+/// A record as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub position: Position,
+    /// Unix time in microseconds at which the stream took it, by the stream's clock; approximate.
+    pub arrived_at: i64,
+    pub bytes: Bytes,
+}
+
+/// A shard and its place in the lineage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub id: ShardId,
+    pub range: HashRange,
+    /// None for a shard the stream started with, one after a split, two after a merge.
+    pub parents: Vec<ShardId>,
+    /// Takes no more records.
+    pub closed: bool,
+}
+
+/// How much to read, and how long to wait where nothing is there yet.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    pub records_max: usize,
+    /// Bytes after which no further record is added; the first record comes whatever its size.
+    pub bytes_max: usize,
+    /// Longest wait for a first record; zero answers at once.
+    pub wait: Duration,
+}
+
+/// What one read gave.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the order of their positions.
+    pub records: Vec<Record>,
+    /// The shard is closed and nothing follows these records.
+    pub end_of_shard: bool,
+    /// Shards that go on after the end; empty before it.
+    pub children: Vec<ShardId>,
+    /// Tip minus the last record of this page, in time; zero at the tip.
+    pub lag: Duration,
+}
+
+/// Why a record was not appended. The record may be sent again as it is.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum AppendError {
+    /// Refused for now: wait and send again.
+    #[error("the stream is throttled: {0}")]
+    Throttled(String),
+    /// Undecided: the record may have landed. Send again.
+    #[error("the stream did not answer: {0}")]
+    Unavailable(String),
+    /// Never accepted as it is.
+    #[error("the record has {bytes} bytes, the stream takes at most {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
+}
+
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// Wait and read again.
+    #[error("the stream did not answer: {0}")]
+    Unavailable(String),
+    #[error("shard {0} is not known to this stream")]
+    UnknownShard(ShardId),
+    /// What follows the position is gone by retention. Never go on from a later place in silence: a person must decide.
+    #[error("shard {shard} no longer holds what follows position {after}: retention has removed it")]
+    Trimmed { shard: ShardId, after: Position },
+    /// A record can't be read back.
+    #[error("shard {shard} is damaged after position {after}: {detail}")]
+    Damaged { shard: ShardId, after: Position, detail: String },
+}
+
+/// An ordered, durable, sharded log.
+#[async_trait]
+pub trait Stream: Send + Sync + fmt::Debug {
+    /// Tells this stream from any other one of the same name, before or after. Letters and digits, at most 32.
+    fn incarnation(&self) -> &str;
+
+    /// Appends records, each on its own: the result at place `k` is that of record `k`.
+    ///
+    /// A success means durable. No order among the records of a call, nor among calls. Not idempotent: a record sent
+    /// again after [`AppendError::Unavailable`] may be there twice.
+    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>>;
+
+    /// All shards that the stream still knows, closed ones included, parents before children.
+    async fn shards(&self) -> Result<Vec<Shard>, ReadError>;
+
+    /// Reads the records that follow `after`.
+    ///
+    /// Only durable records are given. Reading does not consume: the same range read again gives the same records.
+    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError>;
+
+    /// Tells the stream that nobody will read `shard` up to and including `through` again, so that retention may remove
+    /// it. A hint: it may be lost, and streams with retention of their own ignore it.
+    async fn consumed(&self, shard: &ShardId, through: &Position);
+}
+
+/// Whether a reader of small pages is at the tip: reading again at once would find next to nothing.
+pub fn found_little(page: &Page, limit: &ReadLimit) -> bool {
+    let bytes: usize = page.records.iter().map(|record| record.bytes.len()).sum();
+    !page.end_of_shard && bytes < limit.bytes_max / 2 && page.records.len() < limit.records_max
+}
+
+/// Reads exactly the records in `(from, to]`.
+///
+/// # Errors
+/// As [`Stream::read`]; a range that can't be read whole is [`ReadError::Trimmed`].
+pub async fn read_range(
+    stream: &dyn Stream,
+    shard: &ShardId,
+    from: &Position,
+    to: &Position,
+) -> Result<Vec<Record>, ReadError> {
+    const RANGE_PAGE: ReadLimit = ReadLimit { records_max: 10_000, bytes_max: 10 << 20, wait: Duration::ZERO };
+    let mut records = Vec::new();
+    let mut at = from.clone();
+    while at < *to {
+        let page = stream.read(shard, &at, RANGE_PAGE).await?;
+        let Some(last) = page.records.last() else {
+            return Err(ReadError::Trimmed { shard: shard.clone(), after: at });
+        };
+        at = last.position.clone();
+        records.extend(page.records.into_iter().filter(|record| record.position <= *to));
+    }
+    Ok(records)
+}

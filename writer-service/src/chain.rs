@@ -1,0 +1,82 @@
+//! Reading and writing the chain of a clean shard.
+
+use crate::write::Sets;
+use bytes::Bytes;
+use ledger::{Entry, Ledger, LedgerError};
+use prost::Message;
+use schema::v1::{Announcement, WriterEntry, WriterGenesis, writer_entry};
+use schema::{ChainId, record};
+use service::Halt;
+
+/// Why a chain can't be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Halt(#[from] Halt),
+}
+
+/// Reads an entry.
+///
+/// # Errors
+/// Bytes that are no entry: halt, never guess.
+pub fn decode(chain: &ChainId, number: u64, bytes: Bytes) -> Result<writer_entry::Entry, Halt> {
+    let entry = WriterEntry::decode(bytes).ok().and_then(|entry| entry.entry);
+    entry.ok_or_else(|| {
+        Halt(format!("chain {chain}, entry {number} can't be read: a newer release wrote it, or it is damaged"))
+    })
+}
+
+/// Reads an announcement, which every entry after the genesis is.
+pub fn announcement(chain: &ChainId, number: u64, bytes: Bytes) -> Result<Announcement, Halt> {
+    match decode(chain, number, bytes)? {
+        writer_entry::Entry::Announcement(announcement) => Ok(announcement),
+        writer_entry::Entry::Genesis(_) => Err(Halt(format!("chain {chain} has a second genesis at entry {number}"))),
+    }
+}
+
+/// An entry ready to append.
+pub fn encode(nonce: u128, entry: writer_entry::Entry) -> Entry {
+    Entry { nonce, bytes: record::encode(&WriterEntry { entry: Some(entry) }) }
+}
+
+/// Reads entry 0; `None` for a chain nobody has begun.
+pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<WriterGenesis>, ChainError> {
+    let Some(slot) = ledger.load(chain, 0, 1).await?.into_iter().next() else { return Ok(None) };
+    let genesis = match (slot.number, decode(chain, slot.number, slot.entry.bytes)?) {
+        (0, writer_entry::Entry::Genesis(genesis)) => genesis,
+        _ => return Err(Halt(format!("chain {chain} has lost its genesis: restore the ledger")).into()),
+    };
+    Ok(Some(genesis))
+}
+
+/// One announcement; `None` for slot 0 and for a slot that is not there.
+pub async fn entry(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Option<Announcement>, ChainError> {
+    let slot =
+        ledger.load(chain, number, 1).await?.into_iter().next().filter(|slot| slot.number == number && number > 0);
+    Ok(slot.map(|slot| announcement(chain, number, slot.entry.bytes)).transpose()?)
+}
+
+/// The head as an announcement; `None` where there is only the genesis or nothing.
+pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Announcement)>, ChainError> {
+    match ledger.head(chain).await? {
+        Some(slot) if slot.number > 0 => Ok(Some((slot.number, announcement(chain, slot.number, slot.entry.bytes)?))),
+        _ => Ok(None),
+    }
+}
+
+/// Sets as an entry has them.
+pub fn sets(chain: &ChainId, sets: &[schema::v1::OriginSet]) -> Result<Sets, Halt> {
+    Sets::decode(sets).ok_or_else(|| Halt(format!("chain {chain} has a set of ordinals that is none")))
+}
+
+/// The sets after entry `number`, the genesis included.
+pub async fn sets_after(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Sets, ChainError> {
+    let missing = || Halt(format!("chain {chain} has lost entry {number}"));
+    let encoded = match number {
+        0 => genesis(ledger, chain).await?.ok_or_else(missing)?.sets,
+        _ => entry(ledger, chain, number).await?.ok_or_else(missing)?.sets_after,
+    };
+    Ok(sets(chain, &encoded)?)
+}

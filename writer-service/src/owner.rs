@@ -1,0 +1,640 @@
+//! The owner of one clean shard: reads, gathers rows, announces objects, uploads them.
+//!
+//! **Announced**: an entry of the chain names the object, its rows and their hash. **Pending**: announced and not yet
+//! known to exist. **Settled**: the head entry says that all objects exist.
+
+use crate::budget::{Budget, Share};
+use crate::chain::{self, ChainError};
+use crate::config::Config;
+use crate::deal::{Deal, Slot};
+use crate::holes::Holes;
+use crate::metrics;
+use crate::write::{Sets, Taken, Taker, Understood, understand, unregistered};
+use bytes::Bytes;
+use lake::layout::ObjectName;
+use lake::parquet_file::{self, Identity, ObjectError};
+use lake::{Lake, LakeError};
+use ledger::{Ledger, LedgerError, Patience, append_until_decided, for_each_slot};
+use schema::rows::Rows;
+use schema::v1::{Announcement, LakeObject, WriterGenesis, writer_entry};
+use schema::{ChainId, Origin, Position};
+use service::{Env, Halt, Rule, Rules, Stop};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{ReadError, ReadLimit, Record, Shard, Stream, found_little};
+use tokio::time::Instant;
+
+/// Most clean records that are read at a time. Source: GetRecords' limit,
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const READ_RECORDS_MAX: usize = 10_000;
+
+/// Most bytes of clean records that are read at a time: they are in memory next to the rows.
+const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Parts smaller than this are not closed early: it would free next to nothing.
+const EVICTED_BYTES_MIN: usize = 1 << 20;
+
+/// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
+const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Pause before something that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
+
+/// Where Parquet is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encode {
+    /// On the pool of blocking threads, so that the event loop goes on.
+    OnPool,
+    /// Right here: the same every time, as a simulation needs.
+    Inline,
+}
+
+/// What an owner works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub clean: Arc<dyn Stream>,
+    pub ledger: Arc<dyn Ledger>,
+    pub lake: Arc<dyn Lake>,
+    pub env: Env,
+    pub config: Config,
+    pub budget: Budget,
+    pub encode: Encode,
+    pub rules: Rules,
+}
+
+/// How an owner's work came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The shard is closed, and all its objects exist. Nobody need own it again.
+    Ended,
+    /// Asked to stop, and nothing is left to redo.
+    Stopped,
+}
+
+/// Why an owner gave up. All but [`OwnerError::Halt`] are put right by starting anew.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    #[error("parent chain {0} has not ended")]
+    ParentRuns(ChainId),
+    #[error("the owner's memory is too old to go on with")]
+    Stale,
+    #[error(transparent)]
+    Ledger(LedgerError),
+    #[error(transparent)]
+    Stream(ReadError),
+    #[error(transparent)]
+    Halt(#[from] Halt),
+}
+
+impl From<LedgerError> for OwnerError {
+    fn from(error: LedgerError) -> OwnerError {
+        match error {
+            LedgerError::Damaged { .. } | LedgerError::TooLarge { .. } => Halt(error.to_string()).into(),
+            other => OwnerError::Ledger(other),
+        }
+    }
+}
+
+impl From<ReadError> for OwnerError {
+    fn from(error: ReadError) -> OwnerError {
+        match error {
+            ReadError::Unavailable(_) => OwnerError::Stream(error),
+            _ => Halt(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ChainError> for OwnerError {
+    fn from(error: ChainError) -> OwnerError {
+        match error {
+            ChainError::Ledger(error) => error.into(),
+            ChainError::Halt(halt) => halt.into(),
+        }
+    }
+}
+
+/// An object's content.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Bytes,
+    identity: Identity,
+}
+
+/// An object that is encoded and has no name yet.
+#[derive(Debug)]
+struct Part {
+    slot: Slot,
+    encoded: Encoded,
+}
+
+/// An announced object that is not known to exist.
+#[derive(Debug)]
+struct Pending {
+    entry: u64,
+    key: String,
+    bytes: Bytes,
+    identity: Identity,
+}
+
+/// The entry that is being gathered.
+#[derive(Debug)]
+struct Gathering {
+    from: Position,
+    to: Position,
+    records: u32,
+    deal: Deal,
+    /// Parts that were closed early, in order.
+    parts: Vec<Part>,
+    taken: Taken,
+    since: Option<Instant>,
+}
+
+impl Gathering {
+    fn new(from: Position, part_rows_max: u64) -> Gathering {
+        Gathering {
+            to: from.clone(),
+            from,
+            records: 0,
+            deal: Deal::new(part_rows_max),
+            parts: Vec::new(),
+            taken: Taken::default(),
+            since: None,
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.deal.memory_bytes() + self.parts.iter().map(|part| part.encoded.bytes.len()).sum::<usize>()
+    }
+
+    fn rows(&self) -> u64 {
+        self.deal.rows_open() + self.parts.iter().map(|part| part.encoded.identity.rows).sum::<u64>()
+    }
+}
+
+/// One clean shard's writer.
+#[derive(Debug)]
+pub struct Owner {
+    parts: Parts,
+    shard: Shard,
+    chain: ChainId,
+    taker: Taker,
+    sets: Sets,
+    /// Number of the next entry.
+    next: u64,
+    gathering: Gathering,
+    pending: Vec<Pending>,
+    /// `done_through` as the head entry has it.
+    recorded: u64,
+    /// Last entry that announced objects; 0 where none did.
+    last_effect: u64,
+    /// Clean position of each entry that is not recorded as done.
+    positions: VecDeque<(u64, Position)>,
+    share: Share,
+    holes: Holes,
+    ended: bool,
+    last_sure: Instant,
+    /// When the shard is worth reading again.
+    read_at: Instant,
+}
+
+impl Owner {
+    /// Loads the shard's chain, beginning it where nobody has, and makes ready what was announced and may not exist.
+    pub async fn open(parts: Parts, shard: Shard) -> Result<Owner, OwnerError> {
+        let chain = chain_of(&*parts.clean, &shard);
+        let last_sure = Instant::now();
+        let genesis = match chain::genesis(&*parts.ledger, &chain).await? {
+            Some(genesis) => genesis,
+            None => begin(&parts, &shard, &chain).await?,
+        };
+        let part_rows_max = parts.config.object_rows_max.get();
+        let mut owner = Owner {
+            sets: chain::sets(&chain, &genesis.sets)?,
+            next: 1,
+            gathering: Gathering::new(Position::start(), part_rows_max),
+            pending: Vec::new(),
+            recorded: 1,
+            last_effect: 0,
+            positions: VecDeque::new(),
+            share: parts.budget.share(),
+            holes: Holes::default(),
+            ended: false,
+            taker: Taker::default(),
+            parts,
+            shard,
+            chain,
+            last_sure,
+            read_at: last_sure,
+        };
+        owner.resume().await?;
+        Ok(owner)
+    }
+
+    async fn resume(&mut self) -> Result<(), OwnerError> {
+        let Some((number, head)) = chain::head(&*self.parts.ledger, &self.chain).await? else { return Ok(()) };
+        self.sets = chain::sets(&self.chain, &head.sets_after)?;
+        self.next = number + 1;
+        self.recorded = head.done_through;
+        self.ended = head.end;
+        self.begin_gathering(self.position(&head.to)?);
+        if !self.ended && self.parts.rules.keeps(Rule::FinishAnnounced) {
+            self.recall().await?;
+        }
+        Ok(())
+    }
+
+    /// Derives again what entries announced that may not exist (PROTOCOL rule 19).
+    async fn recall(&mut self) -> Result<(), OwnerError> {
+        let mut entries = Vec::new();
+        let next = self.next;
+        for_each_slot(&*self.parts.ledger, &self.chain, self.recorded.max(1), |slot| {
+            // What another owner has announced since the head was read is that owner's to finish.
+            if slot.number < next {
+                entries.push(slot);
+            }
+            Ok(())
+        })
+        .await?;
+        let Some(first) = entries.first().map(|slot| slot.number) else { return Ok(()) };
+        let mut sets = chain::sets_after(&*self.parts.ledger, &self.chain, first - 1).await?;
+        for slot in entries {
+            let entry = chain::announcement(&self.chain, slot.number, slot.entry.bytes)?;
+            if entry.records > 0 {
+                self.derive_again(slot.number, &entry, &mut sets).await?;
+            }
+            sets = chain::sets(&self.chain, &entry.sets_after)?;
+            self.positions.push_back((slot.number, self.position(&entry.to)?));
+        }
+        Ok(())
+    }
+
+    async fn derive_again(&mut self, number: u64, entry: &Announcement, sets: &mut Sets) -> Result<(), OwnerError> {
+        let (from, to) = (self.position(&entry.from)?, self.position(&entry.to)?);
+        let records = stream::read_range(&*self.parts.clean, &self.shard.id, &from, &to).await?;
+        let own_split = !self.parts.rules.keeps(Rule::RecordedSplit);
+        let mut deal = match own_split {
+            true => Deal::new(self.parts.config.object_rows_max.get()),
+            false => Deal::as_recorded(&entry.objects),
+        };
+        for record in &records {
+            let understood = self.understand(record, sets).await?;
+            self.taker.take(&understood, record.arrived_at, sets, &mut deal, self.parts.rules);
+        }
+        let parts = encode_all(deal.finish(), self.parts.encode).await?;
+        let named = self.name(number, parts);
+        let derived: Vec<LakeObject> = named.iter().map(|(object, _)| object.clone()).collect();
+        if !own_split && !same_objects(&derived, &entry.objects) {
+            let chain = &self.chain;
+            return Err(Halt(format!(
+                "chain {chain}, entry {number}: the clean range gives other rows than were announced"
+            ))
+            .into());
+        }
+        self.announced(number, named);
+        Ok(())
+    }
+
+    /// Works until the shard ends or `stop` is signalled and everything that was read is in the lake and written down.
+    pub async fn run(mut self, stop: Stop) -> Result<Outcome, OwnerError> {
+        if self.ended {
+            return Ok(Outcome::Ended);
+        }
+        loop {
+            if !self.pending.is_empty() {
+                self.upload().await?;
+            }
+            if !self.pending.is_empty() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            let stopping = stop.is_cancelled();
+            let (read, end) = self.read(&stop).await?;
+            if self.is_due() || (self.gathering.records > 0 && (end || (stopping && !read))) {
+                self.announce(false).await?;
+            } else if read {
+                self.evict().await?;
+            } else if end {
+                self.announce(true).await?;
+                return Ok(Outcome::Ended);
+            } else if !self.is_settled() && self.gathering.records == 0 {
+                self.announce(false).await?;
+            } else if stopping {
+                return Ok(Outcome::Stopped);
+            }
+        }
+    }
+
+    /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end.
+    /// Once asked to stop, it reads on to the tip without waiting: who stops the stages in order leaves nothing to redo.
+    async fn read(&mut self, stop: &Stop) -> Result<(bool, bool), OwnerError> {
+        let stopping = stop.is_cancelled();
+        let wait = if stopping { Duration::ZERO } else { self.wait() };
+        let limit = ReadLimit { records_max: READ_RECORDS_MAX, bytes_max: READ_BYTES_MAX, wait };
+        let read = async {
+            if !stopping {
+                tokio::time::sleep_until(self.read_at).await;
+            }
+            self.parts.clean.read(&self.shard.id, &self.gathering.to, limit).await
+        };
+        let page = tokio::select! {
+            biased;
+            page = read => page?,
+            () = stop.cancelled(), if !stopping => return Ok((false, false)),
+        };
+        if found_little(&page, &limit) {
+            self.read_at = Instant::now() + self.parts.config.linger;
+        }
+        metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        for record in &page.records {
+            self.take(record).await?;
+        }
+        self.share.set(self.gathering.memory_bytes());
+        Ok((!page.records.is_empty(), page.end_of_shard))
+    }
+
+    async fn take(&mut self, record: &Record) -> Result<(), OwnerError> {
+        let mut sets = std::mem::take(&mut self.sets);
+        let understood = self.understand(record, &sets).await;
+        let understood = match understood {
+            Ok(understood) => understood,
+            Err(error) => {
+                self.sets = sets;
+                return Err(error);
+            }
+        };
+        let gathering = &mut self.gathering;
+        let taken = self.taker.take(&understood, record.arrived_at, &mut sets, &mut gathering.deal, self.parts.rules);
+        self.sets = sets;
+        gathering.taken.redelivered += taken.redelivered;
+        gathering.taken.tombstones += taken.tombstones;
+        gathering.records += 1;
+        gathering.to = record.position.clone();
+        gathering.since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Reads a header and looks at whose ordinals it carries (PROTOCOL rule 21).
+    async fn understand(&self, record: &Record, sets: &Sets) -> Result<Understood, OwnerError> {
+        let understood = understand(&self.shard.id, record)?;
+        let Understood::Clean { origin, record } = &understood else { return Ok(understood) };
+        if sets.knows(origin) || self.is_registered(origin).await? {
+            return Ok(understood);
+        }
+        tracing::error!(%origin, shard = %self.shard.id, "no dedup chain has registered this origin: its events go to quarantine");
+        Ok(Understood::Foreign {
+            origin: unregistered(origin.as_str()),
+            bytes: record.body.as_ref().map_or_else(Bytes::new, |body| body.bytes.clone()),
+            reason: "its origin is not registered".to_string(),
+        })
+    }
+
+    async fn is_registered(&self, origin: &Origin) -> Result<bool, OwnerError> {
+        Ok(!self.parts.ledger.load(&origin.chain(), 0, 1).await?.is_empty())
+    }
+
+    fn wait(&self) -> Duration {
+        let quiet = self.parts.config.settle_after;
+        match self.gathering.since {
+            Some(since) => self.parts.config.flush_interval.saturating_sub(since.elapsed()).min(quiet),
+            None => quiet,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let (gathering, config) = (&self.gathering, &self.parts.config);
+        gathering.since.is_some_and(|since| since.elapsed() >= config.flush_interval)
+            || gathering.deal.row_bytes() >= config.flush_bytes_max
+            || gathering.rows() >= config.flush_rows_max.get()
+            || gathering.deal.open_parts() > config.open_objects_max.get()
+    }
+
+    /// Closes the largest part, and encodes it, while the process holds more memory than it may.
+    async fn evict(&mut self) -> Result<(), OwnerError> {
+        let closed = self.gathering.deal.take_closed();
+        self.gathering.parts.extend(encode_all(closed, self.parts.encode).await?);
+        while self.share.is_exceeded() {
+            match self.gathering.deal.largest() {
+                Some((slot, bytes)) if bytes >= EVICTED_BYTES_MIN => self.gathering.deal.close(slot),
+                _ => return if self.gathering.records > 0 { self.announce(false).await } else { Ok(()) },
+            }
+            metrics::EVICTED.inc();
+            let closed = self.gathering.deal.take_closed();
+            self.gathering.parts.extend(encode_all(closed, self.parts.encode).await?);
+            self.share.set(self.gathering.memory_bytes());
+        }
+        Ok(())
+    }
+
+    /// Appends what was gathered, and only then uploads it (PROTOCOL rules 22, 23). With `end`, ends the chain.
+    async fn announce(&mut self, end: bool) -> Result<(), OwnerError> {
+        if self.last_sure.elapsed() > MEMORY_AGE_MAX {
+            return Err(OwnerError::Stale);
+        }
+        let to = self.gathering.to.clone();
+        let gathering = self.begin_gathering(to.clone());
+        let mut parts = gathering.parts;
+        parts.extend(encode_all(gathering.deal.finish(), self.parts.encode).await?);
+        let number = self.next;
+        let named = self.name(number, parts);
+        let announced_first = self.parts.rules.keeps(Rule::AnnounceBeforeUpload);
+        if !announced_first {
+            self.upload_unannounced(number, &named).await?;
+        }
+        let entry = Announcement {
+            from: gathering.from.as_str().to_string(),
+            to: to.as_str().to_string(),
+            records: gathering.records,
+            sets_after: self.sets.encode(),
+            objects: named.iter().map(|(object, _)| object.clone()).collect(),
+            done_through: if announced_first { self.done_through() } else { number + 1 },
+            end,
+            redelivered: gathering.taken.redelivered,
+            tombstones: gathering.taken.tombstones,
+            appended_at: self.parts.env.now(),
+        };
+        let (recorded, sent) = (entry.done_through, Instant::now());
+        let bytes = chain::encode(self.parts.env.nonce(), writer_entry::Entry::Announcement(entry));
+        append_until_decided(&*self.parts.ledger, &self.chain, number, bytes, PATIENCE).await?;
+        (self.last_sure, self.recorded, self.next) = (sent, recorded, number + 1);
+        self.positions.push_back((number, to));
+        self.release_consumed().await;
+        self.look_for_holes();
+        if announced_first {
+            self.announced(number, named);
+            self.upload().await?;
+        }
+        self.share.set(self.pending.iter().map(|pending| pending.bytes.len()).sum());
+        Ok(())
+    }
+
+    fn begin_gathering(&mut self, from: Position) -> Gathering {
+        let part_rows_max = self.parts.config.object_rows_max.get();
+        std::mem::replace(&mut self.gathering, Gathering::new(from, part_rows_max))
+    }
+
+    fn announced(&mut self, number: u64, named: Vec<(LakeObject, Encoded)>) {
+        if !named.is_empty() {
+            self.last_effect = self.last_effect.max(number);
+        }
+        self.pending.extend(named.into_iter().map(|(object, encoded)| Pending {
+            entry: number,
+            key: object.key,
+            bytes: encoded.bytes,
+            identity: encoded.identity,
+        }));
+    }
+
+    /// Uploads everything pending once; what is known to exist leaves.
+    async fn upload(&mut self) -> Result<(), OwnerError> {
+        let mut left = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            let created =
+                parquet_file::create_exactly(&*self.parts.lake, &pending.key, pending.bytes.clone(), &pending.identity);
+            match created.await {
+                Ok(_) => {
+                    metrics::OBJECTS.inc();
+                    metrics::OBJECT_BYTES.inc_by(pending.bytes.len() as u64);
+                    metrics::ROWS.inc_by(pending.identity.rows);
+                }
+                // Not found: it was there, and the compactor has just removed it.
+                Err(error @ ObjectError::Lake(LakeError::Unavailable { .. } | LakeError::NotFound(_))) => {
+                    tracing::debug!(%error, "upload failed, trying again");
+                    left.push(pending);
+                }
+                Err(error) => {
+                    return Err(Halt(format!("chain {}, entry {}: {error}", self.chain, pending.entry)).into());
+                }
+            }
+        }
+        self.pending = left;
+        Ok(())
+    }
+
+    /// What an at-least-once sink does: unique names, upload, then checkpoint. For the test that shows why not.
+    async fn upload_unannounced(&self, number: u64, named: &[(LakeObject, Encoded)]) -> Result<(), OwnerError> {
+        for (object, encoded) in named {
+            let unique = format!("-{:08x}.parquet", self.parts.env.nonce() as u32);
+            let key = object.key.replace(".parquet", &unique);
+            while parquet_file::create_exactly(&*self.parts.lake, &key, encoded.bytes.clone(), &encoded.identity)
+                .await
+                .is_err()
+            {
+                tracing::debug!(number, key, "upload failed, trying again");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names parts: per table and day, in order.
+    fn name(&self, number: u64, parts: Vec<Part>) -> Vec<(LakeObject, Encoded)> {
+        let mut counts: BTreeMap<Slot, u32> = BTreeMap::new();
+        let one = |part: Part| {
+            let count = counts.entry(part.slot).or_default();
+            let name = ObjectName::live(part.slot.0, part.slot.1, &self.chain, number, *count);
+            *count += 1;
+            let object = LakeObject {
+                key: name.key(),
+                table: part.slot.0.name().to_string(),
+                date: part.slot.1.0,
+                rows: part.encoded.identity.rows,
+                rows_hash: Bytes::copy_from_slice(&part.encoded.identity.rows_hash.to_be_bytes()),
+            };
+            (object, part.encoded)
+        };
+        parts.into_iter().map(one).collect()
+    }
+
+    /// First entry with an object that is not known to exist; the next entry's number where all are.
+    fn done_through(&self) -> u64 {
+        self.pending.iter().map(|pending| pending.entry).min().unwrap_or(self.next)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.last_effect < self.recorded
+    }
+
+    /// Tells the clean stream what nobody will read again: ranges whose objects the chain says exist.
+    async fn release_consumed(&mut self) {
+        let mut through = None;
+        while self.positions.front().is_some_and(|(number, _)| *number < self.recorded) {
+            through = self.positions.pop_front().map(|(_, position)| position);
+        }
+        if let Some(position) = through.filter(|position| !position.is_start()) {
+            self.parts.clean.consumed(&self.shard.id, &position).await;
+        }
+    }
+
+    fn look_for_holes(&mut self) {
+        self.holes.look(&self.sets, &self.shard.id);
+    }
+
+    fn position(&self, text: &str) -> Result<Position, Halt> {
+        crate::write::position(text, &self.chain)
+    }
+}
+
+/// Encodes parts, in their order.
+async fn encode_all(parts: Vec<(Slot, Rows)>, encode: Encode) -> Result<Vec<Part>, Halt> {
+    let one = |(slot, rows): (Slot, Rows)| {
+        let (bytes, identity) = parquet_file::encode(rows);
+        Part { slot, encoded: Encoded { bytes, identity } }
+    };
+    let work = move || parts.into_iter().map(one).collect();
+    match encode {
+        Encode::Inline => Ok(work()),
+        Encode::OnPool => {
+            tokio::task::spawn_blocking(work).await.map_err(|error| Halt(format!("encoding failed: {error}")))
+        }
+    }
+}
+
+fn same_objects(derived: &[LakeObject], recorded: &[LakeObject]) -> bool {
+    let sorted = |objects: &[LakeObject]| {
+        let mut keyed: Vec<_> = objects.iter().map(|o| (o.key.clone(), o.rows, o.rows_hash.clone())).collect();
+        keyed.sort();
+        keyed
+    };
+    sorted(derived) == sorted(recorded)
+}
+
+/// The chain of a clean shard. The epoch goes up only by hand, when a ledger had to be restored.
+pub fn chain_of(clean: &dyn Stream, shard: &Shard) -> ChainId {
+    const EPOCH: u32 = 0;
+    ChainId::writer(clean.incarnation(), &shard.id, EPOCH)
+}
+
+/// Whether a chain has its END.
+pub async fn has_ended(ledger: &dyn Ledger, chain: &ChainId) -> Result<bool, OwnerError> {
+    Ok(chain::head(ledger, chain).await?.is_some_and(|(_, head)| head.end))
+}
+
+/// Writes the genesis of a chain that nobody has begun (PROTOCOL rules 3, 18).
+async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGenesis, OwnerError> {
+    let mut sets = Sets::default();
+    let mut parent_chains = Vec::new();
+    for id in &shard.parents {
+        let parent = ChainId::writer(parts.clean.incarnation(), id, 0);
+        match chain::head(&*parts.ledger, &parent).await? {
+            Some((_, head)) if head.end || !parts.rules.keeps(Rule::ParentsFirst) => {
+                if parts.rules.keeps(Rule::SetsAreInherited) {
+                    sets.union(&chain::sets(&parent, &head.sets_after)?);
+                }
+            }
+            None if !parts.rules.keeps(Rule::ParentsFirst) => {}
+            _ => return Err(OwnerError::ParentRuns(parent)),
+        }
+        parent_chains.push(parent.to_string());
+    }
+    let genesis = WriterGenesis { shard: shard.id.to_string(), parent_chains, sets: sets.encode() };
+    let entry = chain::encode(parts.env.nonce(), writer_entry::Entry::Genesis(genesis.clone()));
+    match append_until_decided(&*parts.ledger, chain, 0, entry, PATIENCE).await {
+        // Another owner began it at the same moment: theirs is the genesis.
+        Err(LedgerError::Taken { .. }) => {
+            chain::genesis(&*parts.ledger, chain).await?.ok_or_else(|| Halt(format!("chain {chain} vanished")).into())
+        }
+        decided => Ok(decided.map(|()| genesis)?),
+    }
+}

@@ -1,0 +1,268 @@
+//! The writer on the embedded backends, from clean records to objects in the lake.
+
+#![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
+
+use bytes::Bytes;
+use clap::Parser;
+use lake::local::LocalLake;
+use lake::parquet_file::{Columns, batches_of};
+use ledger::embedded::EmbeddedLedger;
+use ledger::{Entry, Ledger};
+use schema::body::BodyPacker;
+use schema::stored::StoredEvent;
+use schema::v1::{DedupEntry, DedupGenesis, dedup_entry};
+use schema::{ChainId, EventId, HashKey, Kind, Origin, ShardId, Table, columns, record};
+use service::{Env, Rules, Stop};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Options, Store};
+use stream::embedded::EmbeddedStream;
+use stream::{NewRecord, Stream};
+use tempfile::TempDir;
+use writer_service::budget::Budget;
+use writer_service::{Config, Encode, Outcome, Owner, OwnerError, Parts};
+
+const DAY: i64 = 86_400_000_000;
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    config: Config,
+}
+
+struct House {
+    parts: Parts,
+    clean: EmbeddedStream,
+    origin: Origin,
+    dir: TempDir,
+}
+
+async fn house(args: &[&str]) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
+    let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c1").await.unwrap();
+    let ledger = EmbeddedLedger::new(store);
+    let chain = ChainId::dedup("r1", &ShardId::new("raw-0000"), 0);
+    let genesis = DedupEntry { entry: Some(dedup_entry::Entry::Genesis(DedupGenesis::default())) };
+    ledger.append(&chain, 0, Entry { nonce: 1, bytes: record::encode(&genesis) }).await.unwrap();
+    let config = Only::parse_from(["writer", "--writer-settle-after", "20ms"].iter().chain(args)).config;
+    let parts = Parts {
+        clean: Arc::new(clean.clone()),
+        ledger: Arc::new(ledger),
+        lake: Arc::new(LocalLake::open(dir.path().join("lake")).unwrap()),
+        env: Env::system(),
+        budget: Budget::new(config.memory_bytes_max),
+        config,
+        encode: Encode::OnPool,
+        rules: Rules::default(),
+    };
+    House { parts, clean, origin: Origin::of(&chain, Kind::Events), dir }
+}
+
+fn clean_record(origin: &Origin, first: u64, count: u64, day: i64) -> Bytes {
+    let (mut plain, mut ids) = (Vec::new(), Vec::new());
+    for ordinal in first..first + count {
+        StoredEvent { event_name: "a:b", created_at: day * DAY + ordinal as i64, ..Default::default() }
+            .encode_delimited(&mut plain);
+        ids.extend(EventId(u128::from(ordinal) + 1).to_bytes());
+    }
+    let raw = record::raw(Kind::Events, ids, 5, BodyPacker::default().pack(&plain, count as u32));
+    let places: Vec<usize> = (0..count as usize).collect();
+    record::encode(&record::clean_of(&raw, &places, origin, first))
+}
+
+impl House {
+    async fn put(&self, bytes: Bytes) {
+        self.clean.append(vec![NewRecord { point: HashKey(0), bytes }]).await.remove(0).unwrap();
+    }
+
+    async fn events(&self, first: u64, count: u64) {
+        self.put(clean_record(&self.origin, first, count, 20_000)).await;
+    }
+
+    async fn open(&self) -> Result<Owner, OwnerError> {
+        let shard = self.clean.shards().await.unwrap().remove(0);
+        Owner::open(self.parts.clone(), shard).await
+    }
+
+    async fn settle(&self) -> Outcome {
+        let owner = self.open().await.unwrap();
+        let stop = Stop::new();
+        let stopping = stop.clone();
+        let later = async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stopping.cancel();
+        };
+        let (outcome, ()) = tokio::join!(owner.run(stop), later);
+        outcome.unwrap()
+    }
+
+    async fn keys(&self, prefix: &str) -> Vec<String> {
+        self.parts.lake.list(prefix).await.unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    /// Ordinals in the lake, sorted, each as often as it is there.
+    async fn ordinals(&self) -> Vec<u64> {
+        let mut ordinals = Vec::new();
+        for key in self.keys("live/events/").await {
+            let bytes = self.parts.lake.get(&key).await.unwrap();
+            for batch in batches_of(Table::Events, &key, &bytes, Columns::All).unwrap() {
+                ordinals.extend(columns::places(Table::Events, &batch).unwrap().map(|place| place.unwrap().ordinal));
+            }
+        }
+        ordinals.sort_unstable();
+        ordinals
+    }
+}
+
+#[tokio::test]
+async fn every_ordinal_becomes_one_row_in_whatever_order_it_comes() {
+    let house = house(&[]).await;
+    for (first, count) in [(5, 3), (0, 2), (1, 5), (5, 3), (8, 1)] {
+        house.events(first, count).await;
+    }
+    assert_eq!(house.settle().await, Outcome::Stopped);
+    assert_eq!(house.ordinals().await, (0..9).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_goes_to_the_day_on_which_it_happened() {
+    let house = house(&[]).await;
+    house.put(clean_record(&house.origin, 0, 1, 0)).await;
+    house.put(clean_record(&house.origin, 1, 1, 1)).await;
+    house.settle().await;
+    let days: Vec<String> = house.keys("live/events/").await.iter().map(|key| key[12..33].to_string()).collect();
+    assert_eq!(days, ["event_date=1970-01-01", "event_date=1970-01-02"]);
+}
+
+#[tokio::test]
+async fn what_an_owner_announced_and_did_not_upload_is_made_by_the_next_in_the_same_objects() {
+    let house = house(&["--live-object-rows", "4"]).await;
+    house.events(0, 10).await;
+    house.settle().await;
+    let before = house.keys("live/").await;
+    assert_eq!(before.len(), 3);
+    // As if the owner had died right after it announced: the objects are gone, and so is the entry that settles them.
+    for key in &before {
+        std::fs::remove_file(house.dir.path().join("lake").join(Path::new(key))).unwrap();
+    }
+    let ledger = Arc::new(Headless { ledger: house.parts.ledger.clone(), from: 2 });
+    let other_split = Only::parse_from(["writer", "--live-object-rows", "7"]).config;
+    let parts = Parts { ledger, config: other_split, ..house.parts.clone() };
+    let shard = house.clean.shards().await.unwrap().remove(0);
+    let owner = Owner::open(parts, shard).await.unwrap();
+    let stop = Stop::new();
+    stop.cancel();
+    // Its own append finds the slot taken, which is right; the objects are there by then.
+    assert!(matches!(owner.run(stop).await, Err(OwnerError::Ledger(ledger::LedgerError::Taken { .. }))));
+    assert_eq!(house.keys("live/").await, before);
+    assert_eq!(house.ordinals().await, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn events_of_an_origin_that_nobody_registered_go_to_quarantine() {
+    let house = house(&[]).await;
+    let nobody = Origin::new("r1/raw-0099/0");
+    house.put(clean_record(&nobody, 0, 3, 20_000)).await;
+    house.put(Bytes::from_static(b"rubbish")).await;
+    house.events(0, 1).await;
+    house.settle().await;
+    assert_eq!(house.ordinals().await, [0]);
+    assert_eq!(house.keys("live/quarantine/").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_of_other_rows_under_an_announced_name_halts() {
+    let house = house(&[]).await;
+    house.events(0, 3).await;
+    let name = lake::layout::ObjectName::live(
+        Table::Events,
+        schema::Day(20_000),
+        &ChainId::new("writer/c1/clean-0000/0"),
+        1,
+        0,
+    );
+    let mut rows = schema::rows::Rows::new(Table::Events);
+    let place = schema::rows::RowPlace { origin: &house.origin, ordinal: 99, id: EventId(99), received_at: 0 };
+    rows.push_event(&place, &StoredEvent { event_name: "x:y", ..Default::default() });
+    house.parts.lake.create(&name.key(), lake::parquet_file::encode(rows).0).await.unwrap();
+    let stop = Stop::new();
+    let owner = house.open().await.unwrap();
+    let stopping = stop.clone();
+    let later = async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stopping.cancel();
+    };
+    let (outcome, ()) = tokio::join!(owner.run(stop), later);
+    assert!(matches!(outcome, Err(OwnerError::Halt(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn little_memory_means_more_objects_and_the_same_rows() {
+    let house = house(&["--writer-memory", "100KiB"]).await;
+    for k in 0..20 {
+        house.events(k * 500, 500).await;
+    }
+    house.settle().await;
+    assert_eq!(house.ordinals().await.len(), 10_000);
+}
+
+/// A ledger in which the entries from number `from` on have not been written yet, as far as readers can tell.
+#[derive(Debug)]
+struct Headless {
+    ledger: Arc<dyn Ledger>,
+    from: u64,
+}
+
+#[async_trait::async_trait]
+impl Ledger for Headless {
+    async fn append(&self, chain: &ChainId, number: u64, entry: Entry) -> Result<(), ledger::LedgerError> {
+        self.ledger.append(chain, number, entry).await
+    }
+
+    async fn load(
+        &self,
+        chain: &ChainId,
+        from: u64,
+        count_max: usize,
+    ) -> Result<Vec<ledger::Slot>, ledger::LedgerError> {
+        let mut slots = self.ledger.load(chain, from, count_max).await?;
+        slots.retain(|slot| slot.number < self.from);
+        Ok(slots)
+    }
+
+    async fn head(&self, chain: &ChainId) -> Result<Option<ledger::Slot>, ledger::LedgerError> {
+        Ok(self.load(chain, 0, 1000).await?.pop())
+    }
+
+    async fn chains(&self, prefix: &str) -> Result<Vec<ChainId>, ledger::LedgerError> {
+        self.ledger.chains(prefix).await
+    }
+
+    async fn trim(&self, chain: &ChainId, below: u64) -> Result<(), ledger::LedgerError> {
+        self.ledger.trim(chain, below).await
+    }
+
+    async fn acquire(
+        &self,
+        name: &str,
+        owner: &str,
+        seen: Option<&ledger::Lease>,
+    ) -> Result<ledger::Lease, ledger::LeaseError> {
+        self.ledger.acquire(name, owner, seen).await
+    }
+
+    async fn renew(&self, lease: &ledger::Lease) -> Result<ledger::Lease, ledger::LeaseError> {
+        self.ledger.renew(lease).await
+    }
+
+    async fn release(&self, lease: &ledger::Lease) -> Result<(), ledger::LeaseError> {
+        self.ledger.release(lease).await
+    }
+
+    async fn leases(&self, prefix: &str) -> Result<Vec<ledger::Lease>, ledger::LedgerError> {
+        self.ledger.leases(prefix).await
+    }
+}
