@@ -92,6 +92,7 @@ impl Gateway {
         let manners = grpc::Manners { body_bytes_max: config.body_bytes_max, drain_timeout: config.drain_timeout };
         let routes = health.part("raw stream's shards");
         let front = Arc::new(Front::new(config, acceptor, budget, health.clone()));
+        shards.look_up_first(stop.clone()).await;
         tracing::info!(http = ?http.local_addr()?, grpc = ?grpc.local_addr()?, "taking events");
         let closing = Stop::new();
         let serve = async {

@@ -16,6 +16,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after a look-up that failed, or that an answer asked for, the next one comes at the earliest.
 const REFRESH_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long the first requests wait for the shards to be looked up.
+const FIRST_LOOK_UP_MAX: Duration = Duration::from_secs(5);
+
 /// The open shards at one moment, by the start of their ranges; at least one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Routes {
@@ -66,6 +69,19 @@ impl ShardMap {
     /// Asks for another look-up, because an answer of the stream did not fit the routes.
     pub(crate) fn mark_stale(&self) {
         self.stale.notify_one();
+    }
+
+    /// Looks the shards up before the first request is taken. A stream that does not answer in time is not waited for: then
+    /// requests are refused until [`ShardMap::keep_fresh`] knows the shards.
+    pub(crate) async fn look_up_first(&self, stop: Stop) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            looked_up = tokio::time::timeout(FIRST_LOOK_UP_MAX, self.refresh()) => {
+                if !matches!(looked_up, Ok(Ok(()))) {
+                    tracing::warn!(?looked_up, "the shards of the raw stream are not known yet: requests are refused until they are");
+                }
+            }
+        }
     }
 
     /// Keeps the routes fresh until `stop`.
