@@ -1,6 +1,8 @@
 //! The committer: one thread that writes what waits, syncs it once, makes it visible and answers.
 //!
-//! There is no pause to gather more: while one commit is being synced, the next one gathers by itself.
+//! There is no pause to gather more: while one commit is being synced, the next one gathers by itself. **Room**: zeros
+//! written ahead of the frames. A frame that overwrites them changes neither the file's length nor its blocks, so that a
+//! sync has data to write and nothing else.
 
 use crate::draft::{Draft, Spot, Written};
 use crate::frame::Kind;
@@ -20,6 +22,12 @@ use tokio::sync::Notify;
 
 /// Room that a seal takes at the end of a segment.
 const SEAL_BYTES: u32 = 64;
+
+/// Room that is made at a time: enough for many small commits, little to write and to read over.
+const ROOM_BYTES: u32 = 1 << 20;
+
+/// What room is made of.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Memory that the write buffer keeps between commits.
 const BUFFER_BYTES_KEPT: usize = 2 << 20;
@@ -71,6 +79,8 @@ pub(crate) struct Committer {
     /// The segment that is written, and how much of it is durable.
     pub(crate) tail: Segment,
     pub(crate) synced_through: u32,
+    /// Bytes of the file: frames, and room after them.
+    pub(crate) length: u32,
     /// Something was written since the last marker.
     pub(crate) unmarked: bool,
     pub(crate) closed: HashSet<Arc<str>>,
@@ -103,7 +113,7 @@ impl Committer {
                 Taken::Idle => self.mark()?,
                 Taken::Closed => {
                     self.mark()?;
-                    return self.tail.file.sync_all();
+                    return self.seal_file();
                 }
             }
         }
@@ -154,9 +164,34 @@ impl Committer {
     fn write(&mut self, commit: &Commit) -> io::Result<()> {
         self.tail.file.write_all_at(&self.buffer, self.tail.end.into())?;
         self.tail.end += self.buffer.len() as u32;
+        self.make_ahead();
         self.unmarked |= !commit.written.is_empty();
         self.counters.count(commit.written.len(), self.buffer.len());
         Ok(())
+    }
+
+    /// Makes room, where the frames have used up what there was.
+    fn make_ahead(&mut self) {
+        if self.tail.end < self.length {
+            return;
+        }
+        self.length = self.tail.end;
+        let end = self.tail.end.saturating_add(ROOM_BYTES).min(self.segment_bytes);
+        while self.length < end {
+            let zeros = &ZEROS[..ZEROS.len().min((end - self.length) as usize)];
+            if self.tail.file.write_all_at(zeros, self.length.into()).is_err() {
+                // It only makes syncs cheaper. Whether the disk is full, the next frame will say.
+                return;
+            }
+            self.length += zeros.len() as u32;
+        }
+    }
+
+    /// Gives back the room, and syncs all there is to sync.
+    fn seal_file(&mut self) -> io::Result<()> {
+        self.tail.file.set_len(self.tail.end.into())?;
+        self.length = self.tail.end;
+        self.tail.file.sync_all()
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -227,10 +262,10 @@ impl Committer {
         let now = (self.clock)();
         let seal = self.draft(now, |draft| draft.seal());
         self.write(&seal)?;
-        self.tail.file.sync_all()?;
+        self.seal_file()?;
         self.publish(seal)?;
         self.tail = next;
-        self.synced_through = 0;
+        (self.synced_through, self.length) = (0, 0);
         self.view.index_mut().segments.insert(self.tail.number, self.tail.clone());
         Ok(())
     }

@@ -23,6 +23,8 @@ pub(crate) struct Replayed {
     pub(crate) end: u32,
     /// Bytes after the end, left by a commit that was never answered.
     pub(crate) torn_bytes: u32,
+    /// Bytes of the file, zeros after the end included.
+    length: u32,
 }
 
 /// Reads `segment` from offset `from` on. In the last segment, bad bytes that no later frame knows to have been durable
@@ -55,7 +57,8 @@ pub(crate) fn replay(
                     None => *synced_through.insert(Scan::new(segment, offset + bytes)?.synced_through()?),
                 };
                 if last && offset >= durable {
-                    return Ok(Replayed { end: offset, torn_bytes: length - offset });
+                    let torn_bytes = scan.bytes_left_behind(offset)?;
+                    return Ok(Replayed { end: offset, torn_bytes, length });
                 }
                 let place = Place { segment: segment.number, offset, bytes };
                 report(index, Stretch { place, what: name.map_or(What::Unknown, What::Payload) });
@@ -68,7 +71,7 @@ pub(crate) fn replay(
         let place = Place { segment: segment.number, offset: end, bytes: 0 };
         report(index, Stretch { place, what: What::CutOff });
     }
-    Ok(Replayed { end, torn_bytes: 0 })
+    Ok(Replayed { end, torn_bytes: 0, length })
 }
 
 /// Notes the segments below `end` that should be there and are not; where there is no `end`, those below the last.
@@ -106,7 +109,7 @@ pub(crate) fn recover(data_dir: &Path) -> io::Result<Recovered> {
         index.segments.insert(number, segment.clone());
         let last = Some(number) == last_written;
         let replayed = replay(&mut index, &mut damages, data_dir, &segment, 0, last)?;
-        if replayed.torn_bytes > 0 {
+        if replayed.end < replayed.length {
             cut_off(data_dir, &segment, &replayed)?;
         }
         if last {
@@ -123,13 +126,15 @@ pub(crate) fn recover(data_dir: &Path) -> io::Result<Recovered> {
 }
 
 fn cut_off(data_dir: &Path, segment: &Segment, replayed: &Replayed) -> io::Result<()> {
-    let file = segment::path(data_dir, segment.number);
-    tracing::warn!(
-        file = %file.display(),
-        offset = replayed.end,
-        bytes = replayed.torn_bytes,
-        "cutting off a torn tail: a commit that was never answered"
-    );
+    if replayed.torn_bytes > 0 {
+        let file = segment::path(data_dir, segment.number);
+        tracing::warn!(
+            file = %file.display(),
+            offset = replayed.end,
+            bytes = replayed.torn_bytes,
+            "cutting off a torn tail: a commit that was never answered"
+        );
+    }
     segment.file.set_len(replayed.end.into())
 }
 

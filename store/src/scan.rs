@@ -87,6 +87,18 @@ impl<'a> Scan<'a> {
         Ok(furthest)
     }
 
+    /// Bytes from `offset` on up to the last one that is not zero: what is left of a commit, and not room made ahead.
+    pub(crate) fn bytes_left_behind(&mut self, offset: u32) -> io::Result<u32> {
+        let (mut at, mut last) = (offset, offset);
+        while at < self.length {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            let count = bytes.len() as u32;
+            last = bytes.iter().rposition(|&byte| byte != 0).map_or(last, |place| at + place as u32 + 1);
+            at += count;
+        }
+        Ok(last - offset)
+    }
+
     fn take(&mut self, offset: u32, header: Header) -> io::Result<Found<'_>> {
         let frame_bytes = header.frame_bytes();
         self.at = offset + frame_bytes as u32;

@@ -116,6 +116,7 @@ impl Store {
             segment_bytes: options.segment_bytes.min(SEGMENT_BYTES),
             mark_after: options.mark_after,
             synced_through: tail.end,
+            length: tail.end,
             unmarked: tail.end > 0,
             tail,
             closed: HashSet::new(),

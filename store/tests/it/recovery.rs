@@ -77,6 +77,43 @@ async fn a_last_commit_half_written_anywhere_is_torn_and_no_damage() {
 }
 
 #[tokio::test]
+async fn a_tail_torn_at_any_byte_of_the_room_ahead_is_cut_off() {
+    let dir = tempdir().unwrap();
+    let (between, after) = two_commits(dir.path()).await;
+    for cut in (between..=after).step_by(3) {
+        let torn = tempdir().unwrap();
+        copy_log(dir.path(), torn.path());
+        let mut bytes = fs::read(segment(torn.path(), 1)).unwrap();
+        bytes.truncate(cut as usize);
+        bytes.resize(cut as usize + 100_000, 0);
+        fs::write(segment(torn.path(), 1), bytes).unwrap();
+        let store = open(torn.path());
+        let found = content(store.view());
+        // A frame that ends in zeros is whole although it was cut.
+        assert!(found.len() >= 2 && found[0] == "record raw/raw-0000 0 first", "cut at {cut}: {found:?}");
+        append(&store, vec![record("raw/raw-0000", "after")]).await;
+        let again = content(store.view());
+        drop(store);
+        assert_eq!(content(open(torn.path()).view()), again, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_has_room_ahead_while_it_is_written_and_none_afterwards() {
+    let (dir, killed) = (tempdir().unwrap(), tempdir().unwrap());
+    let store = open(dir.path());
+    append(&store, vec![record("raw/raw-0000", "first")]).await;
+    copy_log(dir.path(), killed.path());
+    let length = |dir: &Path| fs::metadata(segment(dir, 1)).unwrap().len();
+    assert!(length(dir.path()) > store.stats().log_bytes);
+    drop(store);
+    for dir in [dir.path(), killed.path()] {
+        let store = open(dir);
+        assert_eq!((content(store.view()).len(), length(dir)), (1, store.stats().log_bytes));
+    }
+}
+
+#[tokio::test]
 async fn a_roll_that_was_interrupted_goes_on_at_the_next_open() {
     let dir = tempdir().unwrap();
     let store = open(dir.path());
