@@ -4,7 +4,8 @@
 //! its valid events and its invalid ones. Events of a range are counted **flattened**: over units, parts, places.
 
 use schema::v1::RawRecord;
-use schema::{Kind, Position, foreign, record};
+use schema::id::hash_all;
+use schema::{EventId, HashKey, Kind, Position, foreign, record};
 use service::Halt;
 use stream::Record;
 
@@ -13,11 +14,22 @@ use stream::Record;
 pub struct Unit {
     pub position: Position,
     pub parts: Vec<RawRecord>,
+    /// Where each of its events belongs.
+    hashes: Vec<HashKey>,
 }
 
 impl Unit {
     pub fn events(&self) -> usize {
-        self.parts.iter().map(|part| record::count(&part.ids)).sum()
+        self.hashes.len()
+    }
+
+    fn parts_with_hashes(&self) -> impl Iterator<Item = (&RawRecord, &[HashKey])> {
+        let mut rest = self.hashes.as_slice();
+        self.parts.iter().map(move |part| {
+            let (hashes, others) = rest.split_at(record::count(&part.ids));
+            rest = others;
+            (part, hashes)
+        })
     }
 
     pub fn bytes(&self) -> usize {
@@ -42,7 +54,10 @@ pub fn unit_of(record: &Record) -> Result<Unit, Halt> {
         }
         Err(_) => foreign::translate(&record.bytes, record.arrived_at),
     };
-    Ok(Unit { position: record.position.clone(), parts })
+    let ids: Vec<EventId> = parts.iter().flat_map(|part| record::ids(&part.ids)).collect();
+    let mut hashes = Vec::new();
+    hash_all(&ids, &mut hashes);
+    Ok(Unit { position: record.position.clone(), parts, hashes })
 }
 
 /// One part's place in a range.
@@ -51,14 +66,22 @@ pub(crate) struct PartAt<'a> {
     pub(crate) part: &'a RawRecord,
     /// Flattened place of its first event.
     pub(crate) first: u32,
+    pub(crate) hashes: &'a [HashKey],
+}
+
+impl PartAt<'_> {
+    /// Its events with their hashes.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (EventId, HashKey)> {
+        record::ids(&self.part.ids).zip(self.hashes.iter().copied())
+    }
 }
 
 /// Walks the parts of a range with their flattened places.
 pub(crate) fn parts(units: &[Unit]) -> impl Iterator<Item = PartAt<'_>> {
     let mut first = 0;
-    units.iter().flat_map(|unit| &unit.parts).map(move |part| {
-        let at = PartAt { part, first };
-        first += record::count(&part.ids) as u32;
+    units.iter().flat_map(Unit::parts_with_hashes).map(move |(part, hashes)| {
+        let at = PartAt { part, first, hashes };
+        first += hashes.len() as u32;
         at
     })
 }

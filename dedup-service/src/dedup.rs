@@ -4,7 +4,7 @@
 //! unique events of one kind, numbered densely. What was decided is written down as places in the range, so that a later
 //! owner needs no decision code to act on it again.
 
-use crate::batch::{LANES, Unit, kind_of, lane_of, parts};
+use crate::batch::{LANES, PartAt, Unit, kind_of, lane_of, parts};
 use crate::window::{Window, minute_of};
 use bytes::Bytes;
 use schema::v1::{CleanRecord, Decision, Lane, RawRecord, ReceivedRun, Void};
@@ -104,7 +104,7 @@ impl State {
         for at in parts(units) {
             let kind = kind_of(at.part);
             let lane = &mut lanes[lane_of(kind)];
-            let places = self.judge(at.part, lane, at.first, &mut entry, rules);
+            let places = self.judge(&at, lane, &mut entry, rules);
             if !places.is_empty() {
                 let origin = Origin::of(&self.chain, kind);
                 let first_ordinal = lane.next - places.len() as u64;
@@ -148,27 +148,26 @@ impl State {
     /// Judges the events of one part; gives the places of the accepted.
     fn judge(
         &mut self,
-        part: &RawRecord,
+        at: &PartAt<'_>,
         lane: &mut LaneBuilder,
-        first: u32,
         entry: &mut Decision,
         rules: Rules,
     ) -> Vec<usize> {
-        let window = &mut self.windows[lane_of(kind_of(part))];
-        let minute = minute_of(part.received_at);
-        let mut places = Vec::with_capacity(record::count(&part.ids));
-        for (place, id) in record::ids(&part.ids).enumerate() {
-            let hash = id.hash();
+        let window = &mut self.windows[lane_of(kind_of(at.part))];
+        let received_at = at.part.received_at;
+        let minute = minute_of(received_at);
+        let mut places = Vec::with_capacity(at.hashes.len());
+        for (place, (id, hash)) in at.ids().enumerate() {
             if rules.keeps(Rule::StraysGoHome) && !self.range.covers(hash) {
                 entry.strays += 1;
             } else if window.insert(id, minute) {
-                lane.accept(id, hash, part.received_at);
+                lane.accept(id, hash, received_at);
                 places.push(place);
                 continue;
             } else {
                 entry.duplicates += 1;
             }
-            lane.skip(first + place as u32);
+            lane.skip(at.first + place as u32);
         }
         places
     }
@@ -267,16 +266,15 @@ pub fn strays(
         return Ok(found);
     }
     for at in parts(units) {
-        let astray = |(place, id): (usize, EventId)| (!range.covers(id.hash())).then_some(place);
-        let places: Vec<usize> = record::ids(&at.part.ids).enumerate().filter_map(astray).collect();
+        let astray = |(place, hash): (usize, &HashKey)| (!range.covers(*hash)).then_some(place);
+        let places: Vec<usize> = at.hashes.iter().enumerate().filter_map(astray).collect();
         let Some(&first) = places.first() else { continue };
         if at.part.hops as usize > record::RECORD_EVENTS_MAX {
             return Err(Halt(format!("a stray has hopped {} times: the raw stream ignores hash keys", at.part.hops)));
         }
         let mut again = record::select_raw(at.part, &places);
         again.hops += 1;
-        let home = record::ids(&at.part.ids).nth(first).expect("the place is within the part").hash();
-        let under = if rules.keeps(Rule::StraysUnderOwnHash) { home } else { point };
+        let under = if rules.keeps(Rule::StraysUnderOwnHash) { at.hashes[first] } else { point };
         found.push((under, again));
     }
     Ok(found)

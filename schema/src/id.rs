@@ -2,6 +2,8 @@
 //!
 //! **Canonical text**: 32 lower-case hex digits in groups 8-4-4-4-12. Its MD5 is where the event belongs on a stream.
 
+mod lanes;
+
 use crate::HashKey;
 use md5::{Digest, Md5};
 use std::fmt;
@@ -108,6 +110,11 @@ impl fmt::Debug for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Appends the hashes of ids, in their order: the same as [`EventId::hash`] of each, and much cheaper for many.
+pub fn hash_all(ids: &[EventId], out: &mut Vec<HashKey>) {
+    lanes::hash_all(ids, out);
 }
 
 /// Adds up hashes of ids: a checksum of a set that does not depend on order.

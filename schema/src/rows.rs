@@ -1,8 +1,9 @@
 //! Rows of a lake object that is still open: gathered as they come, handed out sorted as Arrow batches.
 //!
-//! **Row bytes**: a row in one piece, as [`row_bytes`] lays it out; all rows lie in one buffer. **Rows hash**: the sum of
+//! **Row bytes**: a row in one piece, as [`row_bytes`] lays it out; all rows lie in one arena. **Rows hash**: the sum of
 //! the hashes of the rows' bytes, so it does not depend on order, and objects' hashes add up to that of their union.
 
+mod arena;
 mod batches;
 pub(crate) mod row_bytes;
 mod types;
@@ -12,7 +13,8 @@ pub use batches::Batches;
 use crate::columns::Table;
 use crate::stored::{StoredEvent, StoredQuarantine};
 use crate::{EventId, Origin};
-use row_bytes::{RowBytes, RowHead, origin_hash, put_row};
+use arena::{Arena, Span};
+use row_bytes::{RowBytes, RowHead, length_of_row, origin_hash, put_row};
 use types::Types;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -33,7 +35,7 @@ pub struct RowPlace<'a> {
 #[derive(Debug)]
 pub struct Rows {
     table: Table,
-    bytes: Vec<u8>,
+    bytes: Arena,
     refs: Vec<RowRef>,
     origins: Vec<OriginName>,
     types: Types,
@@ -43,8 +45,7 @@ pub struct Rows {
 /// Where a row's bytes are, and what it is sorted by.
 #[derive(Clone, Copy, Debug)]
 struct RowRef {
-    offset: usize,
-    length: u32,
+    span: Span,
     /// Number of the row's origin in [`Rows::origins`].
     origin: u32,
     /// Number of the event's type; 0 in quarantine.
@@ -60,7 +61,14 @@ struct OriginName {
 
 impl Rows {
     pub fn new(table: Table) -> Rows {
-        Rows { table, bytes: Vec::new(), refs: Vec::new(), origins: Vec::new(), types: Types::default(), hash: 0 }
+        Rows {
+            table,
+            bytes: Arena::default(),
+            refs: Vec::new(),
+            origins: Vec::new(),
+            types: Types::default(),
+            hash: 0,
+        }
     }
 
     /// Adds a valid event.
@@ -113,12 +121,9 @@ impl Rows {
             created_at,
             received_at: place.received_at,
         };
-        let offset = self.bytes.len();
-        put_row(&mut self.bytes, &head, fields);
-        let row = &self.bytes[offset..];
+        let (span, row) = self.bytes.put(length_of_row(fields), |out| put_row(out, &head, fields));
         self.hash = self.hash.wrapping_add(xxh3_128(row));
-        let length = u32::try_from(row.len()).expect("a row is far below 4 GiB");
-        self.refs.push(RowRef { offset, length, origin: origin as u32, event_type, created_at });
+        self.refs.push(RowRef { span, origin: origin as u32, event_type, created_at });
     }
 
     /// Records come in runs of one origin, and a writer meets few origins: no map is needed.
@@ -141,7 +146,7 @@ impl Rows {
 
     /// Bytes of the rows themselves: about what they take as plain columns.
     pub fn row_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.bytes()
     }
 
     /// What is held in memory, room to grow included.
@@ -165,7 +170,7 @@ impl Rows {
     }
 
     fn row(&self, row: &RowRef) -> RowBytes<'_> {
-        RowBytes::new(&self.bytes[row.offset..row.offset + row.length as usize], self.table.field_count())
+        RowBytes::new(self.bytes.get(row.span), self.table.field_count())
     }
 }
 

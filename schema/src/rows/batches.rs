@@ -34,7 +34,7 @@ impl Batches {
         let start = self.next;
         let mut bytes = 0;
         while self.next < self.order.len() && self.next - start < BATCH_ROWS_MAX && bytes < BATCH_BYTES {
-            bytes += self.rows.refs[self.order[self.next] as usize].length as usize;
+            bytes += self.rows.refs[self.order[self.next] as usize].span.bytes();
             self.next += 1;
         }
         start..self.next

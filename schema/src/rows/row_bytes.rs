@@ -28,15 +28,19 @@ pub(crate) fn origin_hash(origin: &str) -> u64 {
     xxh3_64(origin.as_bytes())
 }
 
-/// Appends a row.
+/// Bytes of a row with these fields.
 ///
 /// # Panics
 /// If there are more than 32 fields, or their sum is over 4 GiB.
-pub(crate) fn put_row(out: &mut Vec<u8>, head: &RowHead, fields: &[Option<&[u8]>]) {
+pub(crate) fn length_of_row(fields: &[Option<&[u8]>]) -> usize {
     assert!(fields.len() <= u32::BITS as usize, "{} fields", fields.len());
     let field_bytes: usize = fields.iter().flatten().map(|field| field.len()).sum();
     assert!(u32::try_from(field_bytes).is_ok(), "a row of {field_bytes} bytes");
-    out.reserve(HEAD_BYTES + END_BYTES * fields.len() + field_bytes);
+    HEAD_BYTES + END_BYTES * fields.len() + field_bytes
+}
+
+/// Appends a row: [`length_of_row`] bytes.
+pub(crate) fn put_row(out: &mut Vec<u8>, head: &RowHead, fields: &[Option<&[u8]>]) {
     let nulls = fields.iter().rev().fold(0u32, |bits, field| bits << 1 | u32::from(field.is_none()));
     put_head(out, head, nulls);
     let mut end = 0;
@@ -137,6 +141,7 @@ mod tests {
             let cells: Vec<Option<&[u8]>> = fields.iter().map(Option::as_deref).collect();
             let mut bytes = Vec::new();
             put_row(&mut bytes, &head, &cells);
+            prop_assert_eq!(bytes.len(), length_of_row(&cells));
             let row = RowBytes::new(&bytes, cells.len());
             prop_assert_eq!((row.ordinal(), row.id().0), (ordinal, id));
             prop_assert_eq!((row.created_at(), row.received_at()), (created_at, received_at));
