@@ -53,7 +53,9 @@ async fn main() -> anyhow::Result<()> {
     let live = stored_bytes(&*lake, "live/").await?;
 
     let spill_dir = Some(dir.path().join("spill"));
-    let config = Config { object_bytes: 256 << 20, memory_bytes_max, spill_dir, grace: Duration::from_secs(86_400) };
+    let day = Duration::from_secs(86_400);
+    let config =
+        Config { object_bytes: 256 << 20, memory_bytes_max, spill_dir, grace: day, keep_announcements: 7 * day };
     let compactor = Compactor::new(config, ledger, lake.clone(), Env::system(), &Health::default());
     // From here on the peak is that of the compaction. Source: `proc_pid_clear_refs(5)`.
     std::fs::write("/proc/self/clear_refs", "5")?;

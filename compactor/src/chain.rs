@@ -2,14 +2,15 @@
 
 use crate::error::{CompactError, halt};
 use crate::plan::{Announced, Cursors, Found, INPUTS_MAX};
-use ledger::{Ledger, LedgerError, for_each_slot};
+use ledger::{Ledger, LedgerError, Walk};
 use prost::Message;
 use schema::v1::{Announcement, LakeObject, PlanEntry, WriterEntry, writer_entry};
 use schema::{ChainId, Day, Table};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Prefix of the names of writer chains.
-const WRITERS: &str = "writer/";
+pub(crate) const WRITERS: &str = "writer/";
 
 /// Prefix of the names of plan chains.
 const PLANS: &str = "plan/";
@@ -51,29 +52,44 @@ async fn ends(ledger: &dyn Ledger, end: fn(u64, &Announcement) -> u64) -> Result
     Ok(ends)
 }
 
-/// Shows the announcements `[from, through)` of a writer chain.
+/// Shows the announcements `[from, through)` of a writer chain; gives the numbers of those that are gone.
 pub(crate) async fn announcements(
     ledger: &dyn Ledger,
     chain: &ChainId,
     from: u64,
     through: u64,
     mut each: impl FnMut(u64, Announcement) -> Result<(), LedgerError>,
-) -> Result<(), CompactError> {
-    if from >= through {
-        return Ok(());
+) -> Result<Vec<Range<u64>>, CompactError> {
+    let mut expected = from.max(1);
+    let (mut gone, mut walk) = (Vec::new(), Walk::new(ledger, chain, expected));
+    while expected < through {
+        let slot = walk.next().await?.filter(|slot| slot.number < through);
+        let number = slot.as_ref().map_or(through, |slot| slot.number);
+        if number > expected {
+            gone.push(expected..number);
+        }
+        expected = number + 1;
+        if let Some(slot) = slot {
+            each(number, announcement(chain, number, slot.entry.bytes)?)?;
+        }
     }
-    let visit = |slot: ledger::Slot| match slot.number {
-        number if number == 0 || number >= through => Ok(()),
-        number => each(number, announcement(chain, number, slot.entry.bytes)?),
-    };
-    Ok(for_each_slot(ledger, chain, from.max(1), visit).await?)
+    Ok(gone)
 }
 
-fn announcement(chain: &ChainId, number: u64, bytes: bytes::Bytes) -> Result<Announcement, LedgerError> {
+pub(crate) fn announcement(chain: &ChainId, number: u64, bytes: bytes::Bytes) -> Result<Announcement, LedgerError> {
     match WriterEntry::decode(bytes).ok().and_then(|entry| entry.entry) {
         Some(writer_entry::Entry::Announcement(announcement)) => Ok(announcement),
         _ => Err(damaged(chain, number, "is no announcement that this release can read")),
     }
+}
+
+/// What writer chains say of a day.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) found: Vec<Found>,
+    /// Entries that no plan of the day has and that are no longer there: they were trimmed, which they were only if they
+    /// announced nothing of this day.
+    pub(crate) gone: Vec<(ChainId, Range<u64>)>,
 }
 
 /// The settled objects of a day that no plan below `cursors` has. `hints` says where each chain first mentions the day.
@@ -83,8 +99,8 @@ pub(crate) async fn found(
     cursors: &Cursors,
     settled: &Cursors,
     hints: &Cursors,
-) -> Result<Vec<Found>, CompactError> {
-    let mut all = Vec::new();
+) -> Result<Findings, CompactError> {
+    let mut all = Findings::default();
     let mut room = INPUTS_MAX;
     for (chain, &through) in settled {
         if room == 0 {
@@ -93,7 +109,7 @@ pub(crate) async fn found(
         let hint = hints.get(chain).copied().unwrap_or(0);
         let from = cursors.get(chain).copied().unwrap_or(0).max(hint);
         let mut found = Found { chain: chain.clone(), through, objects: Vec::new() };
-        announcements(ledger, chain, from, through, |number, announcement| {
+        let gone = announcements(ledger, chain, from, through, |number, announcement| {
             if found.objects.len() >= room {
                 found.through = found.through.min(number);
                 return Ok(());
@@ -104,9 +120,10 @@ pub(crate) async fn found(
             Ok(())
         })
         .await?;
+        all.gone.extend(gone.into_iter().map(|numbers| (chain.clone(), numbers)));
         room = room.saturating_sub(found.objects.len());
         if !found.objects.is_empty() {
-            all.push(found);
+            all.found.push(found);
         }
     }
     Ok(all)

@@ -31,6 +31,14 @@ pub struct Config {
     /// How long live objects stay after their plan is complete; keep it far above 1h
     #[arg(long, env = "FOREBAY_GRACE", default_value = "24h", value_parser = duration)]
     pub grace: Duration,
+
+    /// How long writers' announcements are kept in the ledger; they go once their rows are in final objects. At least 7d
+    #[arg(long, env = "FOREBAY_KEEP_ANNOUNCEMENTS", default_value = "7d", value_parser = keep)]
+    pub keep_announcements: Duration,
+}
+
+fn keep(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(ledger::kept_long_enough)
 }
 
 fn memory_bytes(text: &str) -> Result<usize, String> {
@@ -66,6 +74,10 @@ mod tests {
         let config = Cli::from_arg_matches(&matches).unwrap().config;
         assert_eq!((config.object_bytes, config.memory_bytes_max), (256 << 20, 512 << 20));
         assert_eq!(config.grace, Duration::from_secs(86_400));
-        assert!(Cli::command().try_get_matches_from(["compactor", "--memory", "1MiB"]).is_err());
+        assert_eq!(config.keep_announcements, Duration::from_secs(7 * 86_400));
+        for small in [["--memory", "1MiB"], ["--keep-announcements", "167h"]] {
+            let refused = Cli::command().try_get_matches_from(["compactor"].iter().chain(&small)).unwrap_err();
+            assert!(refused.to_string().contains(small[0]), "{refused}");
+        }
     }
 }

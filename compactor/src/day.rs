@@ -1,13 +1,13 @@
 //! One day of one table, turn by turn: finish the plan that is open, else make the next one.
 
-use crate::chain::{self, DayPlans};
+use crate::chain::{self, DayPlans, Findings};
 use crate::compact::{Done, Work, completed_at, footer};
 use crate::error::{CompactError, halt};
 use crate::plan::{self, Announced, Contents, Cursors, Draft, Found};
 use crate::{Parts, PlanPreview, Summary};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use lake::layout::{LIVE, ObjectName, day_prefix};
+use lake::layout::{LIVE, ObjectName, Role, day_prefix};
 use lake::parquet_file::{Identity, ObjectError};
 use lake::{Lake, LakeError};
 use ledger::{Entry, LedgerError, Patience, append_until_decided};
@@ -15,6 +15,7 @@ use schema::v1::PlanEntry;
 use schema::{ChainId, Day, Table, record};
 use service::Rule;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Most plans that one call makes or finishes; the next call goes on.
@@ -107,7 +108,14 @@ impl<'a> DayWork<'a> {
         {
             return Ok(Next::Finish(last.clone()));
         }
-        let found = self.found(&plans.cursors()).await?;
+        let Findings { found, gone } = self.found(&plans.cursors()).await?;
+        if let Some(key) = self.unplanned(&gone).await? {
+            // Unless somebody planned it since, and trimmed.
+            if chain::plan(&*self.parts.ledger, &self.chain, plans.next()).await?.is_some() {
+                return Ok(Next::Behind);
+            }
+            return halt(format_args!("{key} is in no plan, and the entry that announced it is gone"));
+        }
         if found.is_empty() {
             return Ok(Next::Nothing);
         }
@@ -126,15 +134,33 @@ impl<'a> DayWork<'a> {
         Ok(Next::Append(draft.entry()))
     }
 
-    async fn found(&self, cursors: &Cursors) -> Result<Vec<Found>, CompactError> {
+    async fn found(&self, cursors: &Cursors) -> Result<Findings, CompactError> {
         let ledger = &*self.parts.ledger;
         let day = (self.table, self.day);
         if !self.parts.rules.keeps(Rule::PlanFromChains) {
             let reached = chain::reached(ledger).await?;
-            let found = chain::found(ledger, day, cursors, &reached, &self.hints).await?;
-            return Ok(plan::cut(self.only_listed(found).await?));
+            let findings = chain::found(ledger, day, cursors, &reached, &self.hints).await?;
+            let found = plan::cut(self.only_listed(findings.found).await?);
+            return Ok(Findings { found, ..findings });
         }
-        Ok(plan::cut(chain::found(ledger, day, cursors, &self.settled, &self.hints).await?))
+        let findings = chain::found(ledger, day, cursors, &self.settled, &self.hints).await?;
+        Ok(Findings { found: plan::cut(findings.found), ..findings })
+    }
+
+    /// A live object of the day whose entry is gone, if there is one: entries go only when all their objects are planned.
+    async fn unplanned(&self, gone: &[(ChainId, Range<u64>)]) -> Result<Option<String>, CompactError> {
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let gone: Vec<_> = gone.iter().map(|(chain, numbers)| (chain.file_token(), numbers)).collect();
+        let was_announced = |key: &str| match ObjectName::parse(key).map(|name| name.role) {
+            Some(Role::Live { writer, entry, .. }) => {
+                gone.iter().any(|(chain, numbers)| *chain == writer && numbers.contains(&entry))
+            }
+            _ => false,
+        };
+        let listed = self.lake.list(&day_prefix(LIVE, self.table, self.day)).await?;
+        Ok(listed.into_iter().map(|object| object.key).find(|key| was_announced(key)))
     }
 
     /// What a compactor that trusts a listing would plan. For the test that shows why not.

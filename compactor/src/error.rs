@@ -17,7 +17,8 @@ pub enum CompactError {
     /// The disk for spilled rows does not take or give them.
     #[error("can't spill rows to disk: {0}")]
     Spill(String),
-    #[error(transparent)]
+    /// Not transparent: a [`Halt`] must stand in the chain of causes for whoever looks for one there.
+    #[error("compaction can't go on")]
     Halt(#[from] Halt),
 }
 
@@ -64,4 +65,18 @@ pub(crate) fn spill(action: &'static str) -> impl Fn(std::io::Error) -> CompactE
 /// A check of the protocol that failed.
 pub(crate) fn halt<T>(reason: impl fmt::Display) -> Result<T, CompactError> {
     Err(Halt(reason.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_halt_is_among_the_causes_so_that_the_process_ends_as_halted() {
+        let outcome: Result<(), CompactError> = halt("a row is missing");
+        let error = outcome.context("compact events").expect_err("it is one");
+        assert!(error.chain().any(|cause| cause.is::<Halt>()), "{error:#}");
+        assert_eq!(format!("{error:#}"), "compact events: compaction can't go on: halt: a row is missing");
+    }
 }

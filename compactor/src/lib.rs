@@ -24,6 +24,7 @@ mod snapshot;
 mod sort;
 mod spill;
 mod sweep;
+mod trim;
 
 pub use config::Config;
 pub use error::CompactError;
@@ -33,6 +34,7 @@ pub use snapshot::{Snapshot, snapshot};
 use anyhow::Context;
 use day::DayWork;
 use discover::Discovery;
+use futures::future::BoxFuture;
 use lake::Lake;
 use ledger::Ledger;
 use patient::Patient;
@@ -40,7 +42,6 @@ use plan::Cursors;
 use schema::{Day, Table};
 use service::{Env, Health, Part, Rules, Stop};
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 
@@ -117,12 +118,14 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The compactor of one process. Clones are the same compactor.
+/// The compactor of one process. Clones are the same compactor, and compact one after the other.
 #[derive(Clone, Debug)]
 pub struct Compactor {
     parts: Arc<Parts>,
     lake: Patient,
     discovery: Arc<Mutex<Discovery>>,
+    /// Held while a compaction is under way: two at once would do no harm, and the same work.
+    turn: Arc<tokio::sync::Mutex<()>>,
     ready: Option<Part>,
 }
 
@@ -135,16 +138,21 @@ impl Compactor {
     /// A compactor that nobody asks for its health.
     pub fn of(parts: Parts) -> Compactor {
         let lake = Patient(parts.lake.clone());
-        Compactor { parts: Arc::new(parts), lake, discovery: Arc::default(), ready: None }
+        Compactor { parts: Arc::new(parts), lake, discovery: Arc::default(), turn: Arc::default(), ready: None }
     }
 
-    /// Compacts what is settled of the selected days.
+    /// Whether a compaction is under way: another one waits for it.
+    pub fn is_busy(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+
+    /// Compacts what is settled of the selected days, once no other compaction of this process is under way.
     ///
     /// # Errors
     /// [`CompactError`]; what was done stays done.
     pub async fn compact(&self, selection: Selection) -> anyhow::Result<Summary> {
         let this = self.clone();
-        self.labour(async move { this.compact_here(selection).await }).await
+        self.labour(Box::pin(async move { this.compact_here(selection).await })).await
     }
 
     async fn compact_here(&self, selection: Selection) -> anyhow::Result<Summary> {
@@ -160,7 +168,7 @@ impl Compactor {
     /// Compacts what is settled of one day: plans that are open first, then what no plan has.
     pub async fn compact_day(&self, table: Table, day: Day) -> Result<Summary, CompactError> {
         let this = self.clone();
-        self.labour(async move { this.compact_day_here((table, day)).await }).await
+        self.labour(Box::pin(async move { this.compact_day_here((table, day)).await })).await
     }
 
     async fn compact_day_here(&self, day: (Table, Day)) -> Result<Summary, CompactError> {
@@ -185,7 +193,13 @@ impl Compactor {
         sweep::sweep(&self.parts, &self.lake).await
     }
 
-    /// Compacts past days every night and sweeps every hour, until `stop`.
+    /// Removes announcements of writers that are older than the settings say and whose rows are in final objects; how
+    /// many.
+    pub async fn trim(&self) -> Result<u64, CompactError> {
+        trim::trim(&self.parts, &self.lake).await
+    }
+
+    /// Compacts past days every night, sweeps and trims every hour, until `stop`.
     ///
     /// # Errors
     /// [`service::Halt`] only: what else goes wrong is logged and tried again.
@@ -224,8 +238,13 @@ impl Compactor {
     /// Does work that keeps a processor busy where it may. Work that nobody waits for any more is dropped.
     async fn labour<T: Send + 'static, E: From<CompactError> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, E>> + Send + 'static,
+        work: BoxFuture<'static, Result<T, E>>,
     ) -> Result<T, E> {
+        let turn = self.turn.clone().lock_owned().await;
+        let work = async move {
+            let _turn = turn;
+            work.await
+        };
         if self.parts.labour == Labour::Inline {
             return work.await;
         }

@@ -15,6 +15,13 @@ pub(crate) static DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(crate) static SPILLED_BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("forebay_compactor_spilled_bytes_total", "Bytes spilled to disk").expect(ONCE)
 });
+pub(crate) static TRIMMED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "forebay_compactor_trimmed_entries_total",
+        "Entries of writer chains removed, all in final objects"
+    )
+    .expect(ONCE)
+});
 pub(crate) static SWEPT: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("forebay_compactor_swept_total", "Live objects removed after their grace").expect(ONCE)
 });

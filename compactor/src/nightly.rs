@@ -16,13 +16,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Longest sleep, so that a clock that is set does no lasting harm.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
 
-/// Compacts and sweeps when it is time, until it has to halt.
+/// Compacts, sweeps and trims when it is time, until it has to halt.
 pub(crate) async fn run(compactor: &Compactor) -> anyhow::Result<()> {
     let mut now = compactor.parts.env.now();
     let (mut sweep_at, mut compact_at) = (now, next_night(now));
     loop {
         if now >= sweep_at {
             sweep(compactor).await?;
+            trim(compactor).await?;
             sweep_at = now + micros(SWEEP_EVERY);
         }
         if now >= compact_at {
@@ -40,6 +41,15 @@ async fn sweep(compactor: &Compactor) -> anyhow::Result<()> {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed live objects whose rows are in final ones"),
         Err(error) => judge(error.into(), "sweep")?,
+    }
+    Ok(())
+}
+
+async fn trim(compactor: &Compactor) -> anyhow::Result<()> {
+    match compactor.trim().await {
+        Ok(0) => {}
+        Ok(entries) => tracing::info!(entries, "removed old announcements from the ledger"),
+        Err(error) => judge(error.into(), "trimming announcements")?,
     }
     Ok(())
 }

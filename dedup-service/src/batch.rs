@@ -3,8 +3,8 @@
 //! **Unit**: one record of the raw shard, understood. It has several **parts** where somebody else's producer wrote it:
 //! its valid events and its invalid ones. Events of a range are counted **flattened**: over units, parts, places.
 
-use schema::v1::RawRecord;
 use schema::id::hash_all;
+use schema::v1::RawRecord;
 use schema::{EventId, HashKey, Kind, Position, foreign, record};
 use service::Halt;
 use stream::Record;

@@ -1,14 +1,39 @@
 //! Reading and writing the chain of a raw shard.
 
-use crate::batch::lane_of;
 use crate::dedup::State;
 use crate::window::{Window, minute_of};
 use bytes::Bytes;
-use ledger::{Entry, Ledger, LedgerError};
+use ledger::{Entry, Ledger};
+use ownership::OwnerError;
 use prost::Message;
 use schema::v1::{Decision, DedupEntry, DedupGenesis, dedup_entry};
-use schema::{ChainId, EventId, HashKey, HashRange, Kind, record};
+use schema::{ChainId, EventId, HashKey, HashRange, ShardId, record};
 use service::Halt;
+use std::iter::repeat_n;
+use stream::Stream;
+
+/// Prefix of the names of dedup chains.
+const DEDUP: &str = "dedup/";
+
+/// Prefix of the names of chains of voids.
+const VOIDS: &str = "void/";
+
+/// The chain of a raw shard. The epoch goes up only by hand, when a ledger had to be restored.
+pub fn of_shard(raw: &dyn Stream, shard: &ShardId) -> ChainId {
+    const EPOCH: u32 = 0;
+    ChainId::dedup(raw.incarnation(), shard, EPOCH)
+}
+
+/// Prefix of the names of all chains of this stream's shards, those that it no longer lists included.
+pub fn prefix(raw: &dyn Stream) -> String {
+    format!("{DEDUP}{}/", raw.incarnation())
+}
+
+/// Where the voids of a chain are kept once their entries go.
+pub fn of_voids(chain: &ChainId) -> ChainId {
+    let name = chain.as_str().strip_prefix(DEDUP).unwrap_or(chain.as_str());
+    ChainId::new(format!("{VOIDS}{name}"))
+}
 
 /// Reads an entry.
 ///
@@ -35,7 +60,7 @@ pub fn decision(chain: &ChainId, number: u64, bytes: Bytes) -> Result<Decision, 
 }
 
 /// Reads entry 0; `None` for a chain nobody has begun.
-pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<DedupGenesis>, ChainError> {
+pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<DedupGenesis>, OwnerError> {
     let page = ledger.load(chain, 0, 1).await?;
     let Some(slot) = page.into_iter().next() else { return Ok(None) };
     if slot.number != 0 {
@@ -50,20 +75,11 @@ pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<Dedu
 }
 
 /// The head as a decision; `None` where there is only the genesis or nothing.
-pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Decision)>, ChainError> {
+pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Decision)>, OwnerError> {
     match ledger.head(chain).await? {
         Some(slot) if slot.number > 0 => Ok(Some((slot.number, decision(chain, slot.number, slot.entry.bytes)?))),
         _ => Ok(None),
     }
-}
-
-/// Why a chain can't be gone on with.
-#[derive(Debug, thiserror::Error)]
-pub enum ChainError {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    Halt(#[from] Halt),
 }
 
 /// The range of a genesis.
@@ -81,7 +97,7 @@ pub async fn first_entry_since(
     chain: &ChainId,
     minute: i32,
     head: u64,
-) -> Result<u64, ChainError> {
+) -> Result<u64, OwnerError> {
     let (mut low, mut high) = (1, head);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -96,23 +112,32 @@ pub async fn first_entry_since(
     Ok(low)
 }
 
+/// An event that an entry accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) lane: usize,
+    pub(crate) id: EventId,
+    pub(crate) ordinal: u64,
+    /// That of its `received_at`.
+    pub(crate) minute: i32,
+}
+
+/// Everything that an entry accepted.
+pub(crate) fn accepted(entry: &Decision) -> impl Iterator<Item = Accepted> {
+    let lanes = [&entry.events, &entry.quarantine].into_iter().enumerate();
+    lanes.filter_map(|(lane, it)| Some((lane, it.as_ref()?))).flat_map(|(lane, it)| {
+        let minutes = it.received.iter().flat_map(|run| repeat_n(minute_of(run.received_at), run.count as usize));
+        let numbered = record::ids(&it.ids).zip(it.first_ordinal..);
+        numbered.zip(minutes).map(move |((id, ordinal), minute)| Accepted { lane, id, ordinal, minute })
+    })
+}
+
 /// Takes the ids that an entry accepted into windows: those received in `[from, below)` minutes and covered by `range`.
 pub fn take_ids(windows: &mut [Window; 2], entry: &Decision, range: &HashRange, minutes: std::ops::Range<i32>) {
-    for (kind, lane) in [(Kind::Events, &entry.events), (Kind::Quarantine, &entry.quarantine)] {
-        let Some(lane) = lane else { continue };
-        let mut ids = record::ids(&lane.ids);
-        for run in &lane.received {
-            let minute = minute_of(run.received_at);
-            for id in ids.by_ref().take(run.count as usize) {
-                if minutes.contains(&minute) && range.covers(id.hash()) {
-                    windows[lane_of(kind)].learn(id, minute);
-                }
-            }
+    for Accepted { lane, id, minute, .. } in accepted(entry) {
+        if minutes.contains(&minute) && range.covers(id.hash()) {
+            windows[lane].learn(id, minute);
         }
-    }
-    for void in &entry.voids {
-        let kind = Kind::try_from(void.kind).unwrap_or(Kind::Events);
-        record::ids(&void.ids).for_each(|id: EventId| windows[lane_of(kind)].remove(id));
     }
 }
 

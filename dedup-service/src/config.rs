@@ -1,10 +1,15 @@
 //! Settings of the dedup stage.
 
 use crate::dedup::WindowRule;
+use anyhow::ensure;
 use clap::Args;
 use service::settings::duration;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+/// How long a record waits in the raw stream at most. Source: Kinesis' default retention,
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+const RAW_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings of the dedup stage.
 #[derive(Args, Clone, Debug)]
@@ -39,10 +44,79 @@ pub struct Config {
     /// Pause between two reads where the first found little: fewer and larger decisions for some freshness
     #[arg(id = "dedup-linger", long = "dedup-linger", env = "FOREBAY_DEDUP_LINGER", default_value = "100ms", value_parser = duration)]
     pub linger: Duration,
+
+    /// How long decisions are kept in the ledger, counted back from the oldest record that is not decided: copies that
+    /// come this late are recognised, and an audit can name what was decided. At least 7d, and at least --window plus
+    /// --window-delay-max plus 48h [default: the longer of these]
+    #[arg(long, env = "FOREBAY_KEEP_DECISIONS", value_parser = keep)]
+    pub keep_decisions: Option<Duration>,
+}
+
+fn keep(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(ledger::kept_long_enough)
 }
 
 impl Config {
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let (keep, needed) = (self.keep_decisions(), self.decisions_needed());
+        let shown = |duration| humantime::format_duration(duration).to_string();
+        ensure!(
+            keep >= needed,
+            "--keep-decisions {} is less than --window and --window-delay-max need: {}",
+            shown(keep),
+            shown(needed)
+        );
+        Ok(())
+    }
+
+    pub fn keep_decisions(&self) -> Duration {
+        self.keep_decisions.unwrap_or_else(|| self.decisions_needed())
+    }
+
+    /// A copy may wait in the raw stream for its whole retention, and again once it was put there as a stray.
+    fn decisions_needed(&self) -> Duration {
+        let window = self.window.saturating_add(self.window_delay_max).saturating_add(2 * RAW_RETENTION);
+        window.max(ledger::KEPT_MIN)
+    }
+
     pub fn window_rule(&self) -> WindowRule {
         WindowRule { width: self.window, delay_max: self.window_delay_max }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let args = ["dedup"].iter().chain(args);
+        Only::try_parse_from(args).map(|only| only.config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn decisions_are_kept_for_a_week_or_for_as_long_as_the_window_needs() {
+        let keep = |args: &[&str]| parse(args).unwrap().keep_decisions().as_secs() / 3600;
+        assert_eq!(keep(&[]), 7 * 24);
+        assert_eq!(keep(&["--window", "10d", "--window-delay-max", "3h"]), 12 * 24 + 3);
+        assert_eq!(keep(&["--window", "10d", "--keep-decisions", "30d"]), 30 * 24);
+    }
+
+    #[test]
+    fn keeping_decisions_too_briefly_is_refused_by_name() {
+        let short = parse(&["--keep-decisions", "6d"]).unwrap_err();
+        assert!(short.contains("--keep-decisions") && short.contains("at least 7d"), "{short}");
+        let config = parse(&["--window", "10d", "--keep-decisions", "8d"]).unwrap();
+        let short = config.check().unwrap_err().to_string();
+        assert!(short.contains("--keep-decisions 8days") && short.contains("--window"), "{short}");
+        assert!(parse(&["--window", "10d", "--keep-decisions", "13d"]).unwrap().check().is_ok());
     }
 }

@@ -58,6 +58,8 @@ pub struct State {
     pub sums: [u128; 2],
     pub newest_through: i64,
     pub windows: [Window; 2],
+    /// First minute of which no id is missing from memory because its entry was trimmed before it was loaded.
+    pub trimmed_to: i32,
     pub ended: bool,
 }
 
@@ -146,13 +148,7 @@ impl State {
     }
 
     /// Judges the events of one part; gives the places of the accepted.
-    fn judge(
-        &mut self,
-        at: &PartAt<'_>,
-        lane: &mut LaneBuilder,
-        entry: &mut Decision,
-        rules: Rules,
-    ) -> Vec<usize> {
+    fn judge(&mut self, at: &PartAt<'_>, lane: &mut LaneBuilder, entry: &mut Decision, rules: Rules) -> Vec<usize> {
         let window = &mut self.windows[lane_of(kind_of(at.part))];
         let received_at = at.part.received_at;
         let minute = minute_of(received_at);
@@ -175,7 +171,7 @@ impl State {
     /// W as far as memory reaches: what the window could really tell for the oldest of these units.
     fn effective_window(&self, units: &[Unit], rule: &WindowRule) -> Duration {
         let Some(oldest) = units.iter().filter_map(Unit::received_at).min() else { return rule.width };
-        let floor = self.floor();
+        let floor = self.floor().max(self.trimmed_to);
         if rule.reach(oldest) >= floor {
             return rule.width;
         }

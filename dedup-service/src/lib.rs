@@ -8,14 +8,21 @@ pub mod config;
 pub mod dedup;
 mod metrics;
 pub mod owner;
+pub mod retention;
+mod voids;
 pub mod window;
 
 pub use config::Config;
-pub use owner::{Outcome, Owner, OwnerError, Parts};
+pub use ledger::keeper::Ending;
+pub use owner::{Owner, Parts};
+pub use ownership::OwnerError;
+pub use retention::Retention;
 
 use async_trait::async_trait;
 use ledger::Ledger;
-use ledger::keeper::{Ending, Failure, Keeper, Terms, Work};
+use ledger::keeper::{Keeper, Terms};
+use ownership::{Shards, Stage};
+use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
 use stream::{Shard, Stream};
@@ -28,6 +35,8 @@ pub struct Deduper {
 }
 
 impl Deduper {
+    /// # Errors
+    /// Settings that contradict each other.
     pub fn new(
         config: Config,
         raw: Arc<dyn Stream>,
@@ -35,71 +44,40 @@ impl Deduper {
         ledger: Arc<dyn Ledger>,
         env: Env,
         health: &Health,
-    ) -> Deduper {
+    ) -> anyhow::Result<Deduper> {
+        config.check()?;
         let window_ids_max = config.window_ids_max.get();
         let parts = Parts { raw, clean, ledger, env, config, window_ids_max, rules: Rules::default() };
-        Deduper { parts, ready: health.part("dedup") }
+        Ok(Deduper { parts, ready: health.part("dedup") })
     }
 
     /// Works until `stop`, then drains: everything decided is forwarded and written down.
-    pub async fn run(mut self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
-        let open = self.parts.raw.shards().await?.iter().filter(|shard| !shard.closed).count();
-        self.parts.window_ids_max /= open.max(1);
-        let ledger = self.parts.ledger.clone();
-        Keeper::new(ledger, Arc::new(self), terms).run(stop).await
-    }
-
-    fn lease_of(&self, shard: &Shard) -> String {
-        owner::chain_of(&*self.parts.raw, shard).to_string()
-    }
-
-    async fn shards(&self) -> Result<Vec<Shard>, Failure> {
-        self.parts.raw.shards().await.map_err(|error| again(&error))
-    }
-
-    async fn has_ended(&self, shard: &Shard) -> Result<bool, Failure> {
-        let chain = owner::chain_of(&*self.parts.raw, shard);
-        owner::has_ended(&*self.parts.ledger, &chain).await.map_err(failure)
+    pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
+        let Deduper { mut parts, ready } = self;
+        let open = parts.raw.shards().await?.iter().filter(|shard| !shard.closed).count();
+        parts.window_ids_max /= open.max(1);
+        let (ledger, retention) = (parts.ledger.clone(), Retention::new(&parts));
+        let keeper = Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms);
+        tokio::try_join!(keeper.run(stop.clone()), retention.run(stop))?;
+        Ok(())
     }
 }
 
 #[async_trait]
-impl Work for Deduper {
-    async fn pieces(&self) -> Result<Vec<String>, Failure> {
-        let shards = self.shards().await?;
-        let mut ended = Vec::new();
-        let mut pieces = Vec::new();
-        for shard in &shards {
-            if shard.closed && self.has_ended(shard).await? {
-                ended.push(&shard.id);
-            } else if shard.parents.iter().all(|parent| ended.contains(&parent)) {
-                pieces.push(self.lease_of(shard));
-            }
-        }
-        self.ready.ready();
-        Ok(pieces)
+impl Stage for Parts {
+    fn stream(&self) -> &dyn Stream {
+        &*self.raw
     }
 
-    async fn run(&self, piece: &str, stop: Stop) -> Result<Ending, Failure> {
-        let shards = self.shards().await?;
-        let Some(shard) = shards.into_iter().find(|shard| self.lease_of(shard) == piece) else {
-            return Err(Failure::Again(format!("the raw stream no longer lists the shard of {piece}")));
-        };
-        let owner = Owner::open(self.parts.clone(), shard).await.map_err(failure)?;
-        match owner.run(stop).await.map_err(failure)? {
-            Outcome::Ended => Ok(Ending::Done),
-            Outcome::Stopped => Ok(Ending::Stopped),
-        }
+    fn chain_of(&self, shard: &ShardId) -> ChainId {
+        chain::of_shard(&*self.raw, shard)
     }
-}
 
-fn again(error: &dyn std::error::Error) -> Failure {
-    Failure::Again(error.to_string())
-}
+    async fn has_ended(&self, chain: &ChainId) -> Result<bool, OwnerError> {
+        owner::has_ended(&*self.ledger, chain).await
+    }
 
-fn failure(error: OwnerError) -> Failure {
-    match error {
-        OwnerError::Halt(halt) => Failure::Fatal(halt.into()),
-        other => again(&other),
+    async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {
+        Owner::open(self.clone(), shard).await?.run(stop).await
     }
 }

@@ -34,3 +34,7 @@ pub(crate) static WINDOW_IDS: LazyLock<GaugeVec> = LazyLock::new(|| {
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_dedup_lag_seconds", "How far behind the raw shard's tip", &["shard"]).expect(ONCE)
 });
+pub(crate) static TRIMMED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("forebay_dedup_trimmed_entries_total", "Entries removed from dedup chains by age")
+        .expect(ONCE)
+});

@@ -4,19 +4,22 @@
 //! entry says that everything is forwarded.
 
 use crate::batch::{Unit, unit_of};
-use crate::chain::{self, ChainError};
+use crate::chain;
 use crate::config::Config;
 use crate::dedup::{self, Forward, State};
 use crate::metrics;
-use crate::window::Window;
-use ledger::{Ledger, LedgerError, Patience, append_until_decided, for_each_slot};
+use crate::voids::Voids;
+use crate::window::{Window, minute_of};
+use ledger::keeper::Ending;
+use ledger::{Ledger, LedgerError, Walk, append_until_decided, for_each_slot};
+use ownership::{MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE};
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
 use schema::{ChainId, HashKey, Kind, Origin, Position, record};
 use service::{Env, Halt, Rule, Rules, Stop};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{AppendError, NewRecord, ReadError, ReadLimit, Shard, Stream, found_little};
+use stream::{AppendError, NewRecord, ReadLimit, Shard, Stream, found_little};
 use tokio::time::Instant;
 
 /// Most ids that one entry accepts: 16 bytes each, within what a ledger entry may have.
@@ -25,14 +28,6 @@ const ENTRY_IDS_MAX: usize = 20_000;
 /// Most raw records that are read at a time. Source: GetRecords' limit,
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const READ_RECORDS_MAX: usize = 10_000;
-
-/// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
-const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
-
-/// Pause before something that failed is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
-const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
 
 /// What an owner works with.
 #[derive(Clone, Debug)]
@@ -45,57 +40,6 @@ pub struct Parts {
     /// Most ids in the window of this shard.
     pub window_ids_max: usize,
     pub rules: Rules,
-}
-
-/// How an owner's work came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The shard is closed, and everything of it is forwarded. Nobody need own it again.
-    Ended,
-    /// Asked to stop, and nothing is left to redo.
-    Stopped,
-}
-
-/// Why an owner gave up. All but [`OwnerError::Halt`] are put right by starting anew.
-#[derive(Debug, thiserror::Error)]
-pub enum OwnerError {
-    #[error("parent chain {0} has not ended")]
-    ParentRuns(ChainId),
-    #[error("the owner's memory is too old to go on with")]
-    Stale,
-    #[error(transparent)]
-    Ledger(LedgerError),
-    #[error(transparent)]
-    Stream(ReadError),
-    #[error(transparent)]
-    Halt(#[from] Halt),
-}
-
-impl From<LedgerError> for OwnerError {
-    fn from(error: LedgerError) -> OwnerError {
-        match error {
-            LedgerError::Damaged { .. } | LedgerError::TooLarge { .. } => Halt(error.to_string()).into(),
-            other => OwnerError::Ledger(other),
-        }
-    }
-}
-
-impl From<ReadError> for OwnerError {
-    fn from(error: ReadError) -> OwnerError {
-        match error {
-            ReadError::Unavailable(_) => OwnerError::Stream(error),
-            _ => Halt(error.to_string()).into(),
-        }
-    }
-}
-
-impl From<ChainError> for OwnerError {
-    fn from(error: ChainError) -> OwnerError {
-        match error {
-            ChainError::Ledger(error) => error.into(),
-            ChainError::Halt(halt) => halt.into(),
-        }
-    }
 }
 
 /// One raw shard's decider.
@@ -142,6 +86,7 @@ impl Owner {
             sums: [0; 2],
             newest_through: genesis.newest_through,
             windows,
+            trimmed_to: i32::MIN,
             ended: false,
         };
         let mut owner = Owner {
@@ -174,7 +119,7 @@ impl Owner {
         }
         let rule = self.parts.config.window_rule();
         let floor = rule.kept_from(self.state.newest_through, self.parts.rules);
-        self.load_window(floor, i32::MAX).await?;
+        self.state.trimmed_to = self.load_window(floor, i32::MAX).await?;
         for window in &mut self.state.windows {
             window.prune(floor);
             window.lower_floor(floor);
@@ -182,28 +127,53 @@ impl Owner {
         self.recall().await
     }
 
-    /// Takes the ids received in the minutes `[from, below)` into memory, from this chain and all its ancestors.
-    async fn load_window(&mut self, from: i32, below: i32) -> Result<(), OwnerError> {
+    /// Takes the ids received in the minutes `[from, below)` into memory, from this chain and all its ancestors, and what
+    /// is void out of it. Gives the first minute of which no id can have been trimmed.
+    async fn load_window(&mut self, from: i32, below: i32) -> Result<i32, OwnerError> {
+        let mut voids = Voids::default();
+        let trimmed_to = self
+            .for_each_decision_since(from, |state, chain, entry| {
+                chain::take_ids(&mut state.windows, entry, &state.range, from..below);
+                voids.note(chain, entry);
+            })
+            .await?;
+        if !voids.is_empty() {
+            voids.forget(&mut self.state.windows);
+            let take_back = |state: &mut State, chain: &ChainId, entry: &Decision| {
+                voids.take_back(&mut state.windows, chain, entry, &state.range);
+            };
+            self.for_each_decision_since(from, take_back).await?;
+        }
+        Ok(trimmed_to)
+    }
+
+    /// Shows the entries of this chain and all its ancestors that may hold an id received at or after `minute`, as far as
+    /// they are not trimmed. Gives the first minute of which no id can have been trimmed.
+    async fn for_each_decision_since(
+        &mut self,
+        minute: i32,
+        mut each: impl FnMut(&mut State, &ChainId, &Decision),
+    ) -> Result<i32, OwnerError> {
         let mut chains = vec![self.state.chain.clone()];
         if self.parts.rules.keeps(Rule::WindowIsInherited) {
             chains.extend(ancestors(&*self.parts.ledger, &self.genesis).await?);
         }
+        let mut trimmed_to = i32::MIN;
         for chain in chains {
             let Some((head, _)) = chain::head(&*self.parts.ledger, &chain).await? else { continue };
-            let first = chain::first_entry_since(&*self.parts.ledger, &chain, from, head).await?;
-            let (windows, range) = (&mut self.state.windows, self.state.range);
-            let mut broken = None;
-            for_each_slot(&*self.parts.ledger, &chain, first, |slot| {
-                match chain::decision(&chain, slot.number, slot.entry.bytes) {
-                    Ok(entry) => chain::take_ids(windows, &entry, &range, from..below),
-                    Err(halt) => broken = Some(halt),
+            let mut expected = chain::first_entry_since(&*self.parts.ledger, &chain, minute, head).await?;
+            let mut walk = Walk::new(&*self.parts.ledger, &chain, expected);
+            while let Some(slot) = walk.next().await? {
+                let entry = chain::decision(&chain, slot.number, slot.entry.bytes)?;
+                if slot.number > expected {
+                    // What is gone was received no later than this.
+                    trimmed_to = trimmed_to.max(minute_of(entry.newest_through).saturating_add(1));
                 }
-                Ok(())
-            })
-            .await?;
-            broken.map_or(Ok(()), Err)?;
+                expected = slot.number + 1;
+                each(&mut self.state, &chain, &entry);
+            }
         }
-        Ok(())
+        Ok(trimmed_to)
     }
 
     /// Puts into the outbox what entries decided that are not known to be forwarded (PROTOCOL rule 9).
@@ -260,9 +230,9 @@ impl Owner {
     }
 
     /// Works until the shard ends or `stop` is signalled and everything that was decided is forwarded and written down.
-    pub async fn run(mut self, stop: Stop) -> Result<Outcome, OwnerError> {
+    pub async fn run(mut self, stop: Stop) -> Result<Ending, OwnerError> {
         if self.state.ended {
-            return Ok(Outcome::Ended);
+            return Ok(Ending::Done);
         }
         loop {
             if !self.outbox.is_empty() {
@@ -278,13 +248,13 @@ impl Owner {
                 self.decide().await?;
             } else if self.may_end(end) {
                 self.end().await?;
-                return Ok(Outcome::Ended);
+                return Ok(Ending::Done);
             } else if !self.outbox.is_empty() {
                 tokio::time::sleep(RETRY_PAUSE).await;
             } else if !self.is_settled() {
                 self.settle().await?;
             } else if stopping {
-                return Ok(Outcome::Stopped);
+                return Ok(Ending::Stopped);
             }
         }
     }
@@ -408,7 +378,9 @@ impl Owner {
             return Ok(());
         }
         metrics::REACHED_BACK.inc();
-        self.load_window(minute, floor).await?;
+        let trimmed_to = self.load_window(minute, floor).await?;
+        // What is in memory is known, whatever became of its entry.
+        self.state.trimmed_to = self.state.trimmed_to.max(trimmed_to.min(floor));
         for window in &mut self.state.windows {
             window.lower_floor(minute);
         }
@@ -517,8 +489,10 @@ impl Owner {
             voids.push(void);
         }
         let entry = Decision { voids, ..self.state.settle() };
-        chain::take_ids(&mut self.state.windows, &entry, &self.state.range, 0..0);
-        self.append(entry).await
+        self.append(entry).await?;
+        // Other entries may have accepted the same ids, so it takes them all to tell which are known.
+        self.load_window(self.state.floor(), i32::MAX).await?;
+        Ok(())
     }
 
     fn evict(&mut self) {
@@ -542,10 +516,9 @@ fn count(entry: &Decision) {
     metrics::DUPLICATES.inc_by(u64::from(entry.duplicates));
 }
 
-/// The chain of a raw shard. The epoch goes up only by hand, when a ledger had to be restored.
+/// The chain of a raw shard.
 pub fn chain_of(raw: &dyn Stream, shard: &Shard) -> ChainId {
-    const EPOCH: u32 = 0;
-    ChainId::dedup(raw.incarnation(), &shard.id, EPOCH)
+    chain::of_shard(raw, &shard.id)
 }
 
 /// Whether a chain has its END.
@@ -576,7 +549,7 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<DedupGen
     let mut parent_chains = Vec::new();
     let mut newest_through = 0;
     for id in &shard.parents {
-        let parent = ChainId::dedup(parts.raw.incarnation(), id, 0);
+        let parent = chain::of_shard(&*parts.raw, id);
         let head = chain::head(&*parts.ledger, &parent).await?;
         if parts.rules.keeps(Rule::ParentsFirst) && !head.as_ref().is_some_and(|(_, head)| head.end) {
             return Err(OwnerError::ParentRuns(parent));

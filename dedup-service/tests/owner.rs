@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use clap::Parser;
-use dedup_service::{Config, Outcome, Owner, Parts};
+use dedup_service::{Config, Ending, Owner, Parts};
 use ledger::embedded::EmbeddedLedger;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
@@ -66,7 +66,7 @@ impl House {
     }
 
     /// Runs owners of all shards, parents first, until nothing is left to do.
-    async fn settle(&self) -> Vec<Outcome> {
+    async fn settle(&self) -> Vec<Ending> {
         let mut outcomes = Vec::new();
         for shard in self.raw.shards().await.unwrap() {
             outcomes.push(self.run(shard).await);
@@ -74,7 +74,7 @@ impl House {
         outcomes
     }
 
-    async fn run(&self, shard: stream::Shard) -> Outcome {
+    async fn run(&self, shard: stream::Shard) -> Ending {
         let owner = Owner::open(self.parts.clone(), shard).await.unwrap();
         let stop = Stop::new();
         let stopping = stop.clone();
@@ -137,7 +137,7 @@ async fn the_children_of_a_shard_remember_what_it_accepted() {
         house.put(raw_record([id], 20), EventId(id).hash()).await;
     }
     let outcomes = house.settle().await;
-    assert_eq!(outcomes, [Outcome::Ended, Outcome::Stopped, Outcome::Stopped, Outcome::Stopped]);
+    assert_eq!(outcomes, [Ending::Done, Ending::Stopped, Ending::Stopped, Ending::Stopped]);
     assert_eq!(house.forwarded().await, ids);
 }
 

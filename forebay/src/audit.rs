@@ -6,9 +6,11 @@
 //! an ordinal that the exact view should have and has not. **Twice**: one that a view has more than once.
 
 mod bitmap;
+mod deep;
 mod explain;
 mod flow;
 mod judge;
+mod lost;
 mod numbering;
 mod objects;
 mod receipts;
@@ -21,6 +23,7 @@ pub use report::{Figures, Finding, Findings, Report};
 use crate::embedded::{self, Embedded, Places};
 use anyhow::{Context, bail};
 use clap::Args;
+use deep::Depth;
 use flow::Flow;
 use judge::Evidence;
 use receipts::Receipts;
@@ -52,6 +55,10 @@ pub struct AuditArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "60s", value_parser = duration)]
     pub wait: Option<Duration>,
 
+    /// Read every column of every object, and compare the rows with the hash that was announced
+    #[arg(long)]
+    pub deep: bool,
+
     /// Most examples of each kind of finding
     #[arg(long, value_name = "N", default_value = "10")]
     pub examples: usize,
@@ -74,8 +81,10 @@ pub async fn run(args: AuditArgs, _env: Env) -> anyhow::Result<Report> {
     // The lake first: whatever is there by now was announced before.
     let listed = objects::list(&*embedded.lake).await?;
     refresh(&reader).await?;
-    let evidence = Evidence::gather(embedded, listed, args.examples).await?;
+    let depth = if args.deep { Depth::Deep } else { Depth::Plain };
+    let evidence = Evidence::gather(embedded, listed, depth, args.examples).await?;
     let mut report = judge::judge(evidence, receipts).await?;
+    report.remarks.push(depth.to_string());
     report.blame_damage(&reader.damages());
     Ok(report)
 }

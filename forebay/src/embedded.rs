@@ -14,7 +14,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Options, Store, StoreReader};
+use store::{Options, Store, StoreError, StoreReader};
 use stream::Stream;
 use stream::embedded::EmbeddedStream;
 
@@ -39,7 +39,7 @@ impl Places {
         self.lake.clone().unwrap_or_else(|| self.data_dir.join("lake"))
     }
 
-    fn open_lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
+    pub(crate) fn open_lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
         let dir = self.lake_dir();
         let lake = LocalLake::open(&dir).with_context(|| format!("open the lake in {}", dir.display()))?;
         Ok(Arc::new(lake))
@@ -77,21 +77,36 @@ pub struct Embedded {
     pub lake: Arc<dyn Lake>,
 }
 
-/// Opens a data directory for this process alone.
-pub async fn open(places: &Places, log: &LogConfig, env: &Env) -> anyhow::Result<(Embedded, Arc<Store>)> {
+/// How `holder` opens a log, unless told otherwise; whoever is refused meanwhile is told of `holder`.
+pub fn options(holder: &str, env: &Env) -> Options {
     let clock = env.clock.clone();
-    let holder = format!("forebay, process {}", std::process::id());
+    Options::new(Arc::new(move || clock.now()), holder)
+}
+
+/// Takes the log of a data directory for this process alone.
+///
+/// # Errors
+/// Among others one of which [`is_held`] is true.
+pub async fn take(data_dir: &Path, options: Options) -> anyhow::Result<Arc<Store>> {
+    let folder = data_dir.to_owned();
+    let store = tokio::task::spawn_blocking(move || Store::open(&folder, options)).await?;
+    Ok(Arc::new(store.with_context(|| format!("open data directory {}", data_dir.display()))?))
+}
+
+/// Whether a data directory could not be taken because another process holds it.
+pub fn is_held(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Held { .. })))
+}
+
+/// Opens a data directory for `up` in this process alone.
+pub async fn open(places: &Places, log: &LogConfig, env: &Env) -> anyhow::Result<(Embedded, Arc<Store>)> {
     let options = Options {
         retain_for: log.log_retention,
         log_bytes_max: log.log_bytes_max as u64,
         set_aside_damaged: log.set_aside_damaged,
-        ..Options::new(Arc::new(move || clock.now()), holder)
+        ..options("forebay up", env)
     };
-    let data_dir = places.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(&data_dir, options))
-        .await?
-        .with_context(|| format!("open data directory {}", places.data_dir.display()))?;
-    let store = Arc::new(store);
+    let store = take(&places.data_dir, options).await?;
     let incarnation = || format!("{:08x}", env.nonce() as u32);
     let raw = EmbeddedStream::open(&store, RAW, log.shards, &incarnation()).await.context("open the raw stream")?;
     let clean =
@@ -118,7 +133,8 @@ pub fn open_read_only(places: &Places) -> anyhow::Result<(Embedded, StoreReader)
     Ok((embedded, reader))
 }
 
-fn refuse_missing(data_dir: &Path) -> anyhow::Result<()> {
+/// Refuses a folder that no `up` has ever made a data directory.
+pub(crate) fn refuse_missing(data_dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         data_dir.join("log").is_dir(),
         "{} is no data directory of Forebay: start `forebay up` there first, or name another with --data-dir",

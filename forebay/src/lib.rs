@@ -2,8 +2,10 @@
 
 pub mod acked;
 pub mod audit;
+mod background;
 pub mod bench;
 pub mod compact;
+pub mod control;
 pub mod embedded;
 pub mod generate;
 pub mod quarantine;

@@ -1,5 +1,7 @@
 //! `forebay up`: the whole pipeline in one process.
 
+use crate::background::Background;
+use crate::control::Desk;
 use crate::embedded::{self, LogConfig, Places};
 use anyhow::Context;
 use clap::Args;
@@ -20,11 +22,8 @@ use writer_service::Writer;
 /// Pause between two passes of retention over the log.
 const RETENTION_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long a lease lasts in one process: nobody else can take it.
-const LEASE_TERM: Duration = Duration::from_secs(30);
-
-/// Pause between two looks for shards that nobody works on.
-const LEASE_POLL: Duration = Duration::from_millis(500);
+/// How long whoever sends is still told that nothing can be taken, once the log is lost.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
 /// Runs gateway, dedup, writer and compactor in this process, on a data directory
 #[derive(Args, Clone, Debug)]
@@ -55,6 +54,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     let (embedded, store) = embedded::open(&args.places, &args.log, &env).await?;
     let http_addr = http.local_addr()?;
     store.describe_holder(&format!("http://{http_addr}"))?;
+    let desk = Desk::open(&args.places.data_dir);
 
     let health = Health::default();
     let overflow = None; // The embedded stream and an embedded queue would refuse for the same reasons.
@@ -66,7 +66,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         embedded.ledger.clone(),
         env.clone(),
         &health,
-    );
+    )?;
     let writer = Writer::new(
         args.writer.clone(),
         embedded.clean.clone(),
@@ -79,17 +79,31 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         Compactor::new(args.compactor.clone(), embedded.ledger.clone(), embedded.lake.clone(), env.clone(), &health);
 
     announce(&args, http_addr, grpc.local_addr()?);
-    let terms = |stage: &str| Terms { worker: format!("{stage}-{}", env.nonce()), term: LEASE_TERM, poll: LEASE_POLL };
+    let terms = |stage: &str| Terms::alone(format!("{stage}-{}", env.nonce()));
     let mut tasks = Tasks::default();
+    let background = Background::start()?;
+    let threads = background.handle();
     // Each stage stops when the one before it has drained, so that the last event is in the lake in the end.
     let (after_gateway, after_dedup) = (Stop::new(), Stop::new());
     tasks.spawn("gateway", |stop| stage(gateway.run(http, grpc, stop), after_gateway.clone()));
     let dedup = deduper.run(terms("dedup"), after_gateway);
-    tasks.spawn("dedup", |_| stage(dedup, after_dedup.clone()));
-    tasks.spawn("writer", |_| writer.run(terms("writer"), after_dedup));
-    tasks.spawn("compactor", |stop| compactor.run(stop));
+    tasks.spawn_on(threads, "dedup", |_| stage(dedup, after_dedup.clone()));
+    tasks.spawn_on(threads, "writer", |_| writer.run(terms("writer"), after_dedup));
+    tasks.spawn_on(threads, "control", |stop| desk.run(compactor.clone(), stop));
+    tasks.spawn_on(threads, "compactor", |stop| compactor.run(stop));
     tasks.spawn("retention", |stop| retention(store.clone(), env.clone(), stop));
-    let outcome = tasks.run_until(signal, args.shutdown_grace).await;
+    let log = store.clone();
+    tasks.spawn("log", |stop| async move {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            error = lost(&log, LAST_ANSWERS) => Err(error),
+        }
+    });
+    let outcome = tokio::select! {
+        outcome = tasks.run_until(signal, args.shutdown_grace) => outcome,
+        // The stages behind the gateway can't drain without the log.
+        error = lost(&store, LAST_ANSWERS + args.gateway.drain_timeout) => Err(error),
+    };
     tokio::task::spawn_blocking(move || store.close()).await?;
     outcome
 }
@@ -102,6 +116,13 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
 async fn stage(work: impl Future<Output = anyhow::Result<()>>, next: Stop) -> anyhow::Result<()> {
     let _next_drains_now = next.drop_guard();
     work.await
+}
+
+/// Resolves some time after the log could not be written any more.
+async fn lost(store: &Store, after: Duration) -> anyhow::Error {
+    let error = store.stopped().await;
+    tokio::time::sleep(after).await;
+    anyhow::Error::new(error).context("the log is lost: start again once it can be written")
 }
 
 async fn retention(store: Arc<Store>, env: Env, stop: Stop) -> anyhow::Result<()> {

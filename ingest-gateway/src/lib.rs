@@ -21,7 +21,7 @@ mod refusal;
 mod shards;
 
 use accept::Acceptor;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use budget::Budget;
 use flush::Flusher;
 use grpc::Publisher;
@@ -35,6 +35,7 @@ use std::sync::Arc;
 use stream::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use config::Config;
 
@@ -103,7 +104,10 @@ impl Gateway {
                 shards.keep_fresh(routes, stop),
             )
         };
-        tokio::try_join!(serve, packer.run(closing.clone()))?;
+        // A task of its own: nothing else is looked at each time that it is woken.
+        let packing = AbortOnDropHandle::new(tokio::spawn(packer.run(closing.clone())));
+        let packed = async { packing.await.context("the packer panicked")? };
+        tokio::try_join!(serve, packed)?;
         Ok(())
     }
 }

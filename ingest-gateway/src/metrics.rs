@@ -1,5 +1,6 @@
 //! What the gateway counts. One set for the process, since the registry is one for the process.
 
+use axum::http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, register};
 use schema::Reason;
 use std::sync::LazyLock;
@@ -11,7 +12,9 @@ const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 pub(crate) struct Metrics {
     pub(crate) accepted: IntCounter,
     quarantined: [IntCounter; Reason::ALL.len()],
-    pub(crate) requests: IntCounterVec,
+    requests: IntCounterVec,
+    /// Of `requests`, those that nearly all are.
+    accepted_requests: IntCounter,
     pub(crate) shed: IntCounter,
     pub(crate) body_bytes: IntCounter,
     pub(crate) ack_seconds: Histogram,
@@ -34,12 +37,22 @@ impl Metrics {
         &self.quarantined[reason as usize]
     }
 
+    /// Requests that were answered with `status`.
+    pub(crate) fn requests(&self, status: StatusCode) -> IntCounter {
+        match status {
+            StatusCode::ACCEPTED => self.accepted_requests.clone(),
+            _ => self.requests.with_label_values(&[status.as_str()]),
+        }
+    }
+
     fn register() -> Metrics {
+        let requests = counters("requests_total", "Requests by the HTTP status of their answer", "status");
         let quarantined = counters("events_quarantined_total", "Invalid events, durable in quarantine", "reason");
         Metrics {
             accepted: counter("events_accepted_total", "Valid events, durable"),
             quarantined: Reason::ALL.map(|reason| quarantined.with_label_values(&[reason.as_str()])),
-            requests: counters("requests_total", "Requests by the HTTP status of their answer", "status"),
+            accepted_requests: requests.with_label_values(&[StatusCode::ACCEPTED.as_str()]),
+            requests,
             shed: counter("requests_shed_total", "Requests refused because too many bytes were in flight"),
             body_bytes: counter("body_bytes_total", "Bytes of bodies as sent"),
             ack_seconds: seconds("ack_seconds", "From the body's last byte to everything durable"),

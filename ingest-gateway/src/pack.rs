@@ -1,7 +1,8 @@
 //! The packer: joins what waits into records, one for each shard and kind, and keeps a few flushes going.
 //!
-//! A flush starts as soon as a slot is free. Under load requests gather while the slots are taken, so records grow by
-//! themselves and no timer is needed; `linger` adds one for those who want fewer, larger records.
+//! A flush starts at once where none is under way. Otherwise requests gather until it is done, so that under load records
+//! grow by themselves and a sync serves many; only a slow stream gets several flushes at a time. `linger` is for those who
+//! want fewer, larger records still.
 
 use crate::flush::{Arrival, Draft, Flushed, Flusher, Sealed, Waiter};
 use crate::parcel::Fragment;
@@ -10,9 +11,11 @@ use anyhow::Context;
 use schema::body::BodyPacker;
 use schema::record::PACK_BYTES_MAX;
 use service::{Part, Stop};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,6 +28,10 @@ const FLUSH_BYTES_MAX: usize = 8 << 20;
 
 /// Records of one flush, most. Source: as [`FLUSH_BYTES_MAX`].
 const FLUSH_RECORDS_MAX: usize = 500;
+
+/// How long requests gather while a flush is under way: longer than a quick stream takes for one, so that it has one at a
+/// time, and short for one that takes tens of milliseconds.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// The events of one request.
 #[derive(Debug)]
@@ -76,6 +83,8 @@ pub(crate) struct Packer {
     /// One for each flush that may start.
     idle: Vec<BodyPacker>,
     flushing: JoinSet<Flushed>,
+    /// When the last flush started.
+    flushed_at: Option<Instant>,
 }
 
 impl Packer {
@@ -99,42 +108,62 @@ impl Packer {
             again: Vec::new(),
             idle,
             flushing: JoinSet::new(),
+            flushed_at: None,
         }
     }
 
     /// Runs until `closing`, and until everything that came through the inbox before has its outcome.
     pub(crate) async fn run(mut self, closing: Stop) -> anyhow::Result<()> {
+        let mut closed = pin!(closing.cancelled_owned());
         loop {
-            let due = self.due();
-            if due.is_some_and(|due| due <= Instant::now()) {
-                self.start_flush();
+            let now = Instant::now();
+            let gathers_until = self.gathers_until(now);
+            if gathers_until.is_none() {
+                self.receive_what_waits();
+            }
+            let due = gathers_until.or_else(|| self.due());
+            if due.is_some_and(|due| due <= now) {
+                self.start_flush(now);
                 continue;
             }
+            let may_receive = gathers_until.is_none() && !self.is_closed && !self.drafts.are_full();
             tokio::select! {
                 Some(flushed) = self.flushing.join_next() => {
                     let flushed = flushed.context("a flush panicked")?;
                     self.finish_flush(flushed);
                 }
-                submission = self.inbox.recv(), if !self.is_closed && !self.drafts.are_full() => self.receive(submission),
-                () = closing.cancelled(), if !self.inbox.is_closed() => self.inbox.close(),
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                submission = self.inbox.recv(), if may_receive => self.receive(submission),
+                () = &mut closed, if !self.inbox.is_closed() => self.inbox.close(),
+                () = tokio::time::sleep_until(due.unwrap_or(now)), if due.is_some() => {}
                 else => return Ok(()),
             }
         }
     }
 
     fn receive(&mut self, submission: Option<Submission>) {
-        let Some(submission) = submission else {
-            self.is_closed = true;
-            return;
-        };
-        self.drafts.take(submission);
+        match submission {
+            Some(submission) => self.drafts.take(submission),
+            None => self.is_closed = true,
+        }
+    }
+
+    fn receive_what_waits(&mut self) {
         while !self.drafts.are_full() {
             match self.inbox.try_recv() {
                 Ok(submission) => self.drafts.take(submission),
-                Err(_) => return,
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_closed = true;
+                    return;
+                }
             }
         }
+    }
+
+    /// Until when requests are left in the inbox, because a flush is under way: nobody is woken for each of them.
+    fn gathers_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.flushed_at? + GATHER_MAX;
+        (!self.flushing.is_empty() && now < until).then_some(until)
     }
 
     /// When the next flush starts; `None` while nothing waits or no slot is free.
@@ -147,9 +176,9 @@ impl Packer {
         fresh.into_iter().chain(again).min()
     }
 
-    fn start_flush(&mut self) {
+    fn start_flush(&mut self, now: Instant) {
         let packer = self.idle.pop().expect("a flush is due only while a slot is free");
-        let now = Instant::now();
+        self.flushed_at = Some(now);
         let room = FLUSH_RECORDS_MAX.saturating_sub(self.drafts.records.len()).max(1);
         let again: Vec<Sealed> = self.again.extract_if(.., |record| record.not_before <= now).take(room).collect();
         let drafts = std::mem::take(&mut self.drafts).records;

@@ -2,7 +2,7 @@
 //!
 //! Each takes a ledger and a prefix of names that nobody has used before.
 
-use crate::{ENTRY_BYTES_MAX, Entry, LeaseError, Ledger, LedgerError, Slot, for_each_slot};
+use crate::{ENTRY_BYTES_MAX, Entry, LeaseError, Ledger, LedgerError, Slot, Walk, for_each_slot};
 use bytes::Bytes;
 use schema::ChainId;
 use std::sync::Arc;
@@ -106,6 +106,30 @@ pub async fn a_whole_chain_is_walked_through(ledger: &dyn Ledger, fresh: &str) {
     };
     for_each_slot(ledger, &chain, 0, each).await.expect("a sound chain");
     assert!(numbers.into_iter().eq(0..150));
+}
+
+/// Whoever walks a chain while it is trimmed goes on with what is left.
+pub async fn a_walk_goes_on_where_a_trim_has_overtaken_it(ledger: &dyn Ledger, fresh: &str) {
+    let chain = filled(ledger, fresh, 150).await;
+    let mut walk = Walk::new(ledger, &chain, 2);
+    let first = walk.next().await.expect("a sound chain");
+    assert_eq!(first.map(|slot| slot.number), Some(2));
+    ledger.trim(&chain, 140).await.expect("a sound chain");
+    let mut last = 2;
+    while let Some(slot) = walk.next().await.expect("what is trimmed is not damaged") {
+        assert!(slot.number > last && slot.entry.bytes == slot.number.to_string());
+        last = slot.number;
+    }
+    assert_eq!(last, 149);
+    for_each_slot(ledger, &chain, 0, |_| Ok(())).await.expect("a trimmed chain is sound");
+}
+
+/// A slot that is missing above others was lost: nobody may pass over it.
+pub async fn a_gap_that_no_trim_made_is_damage(ledger: &dyn Ledger, fresh: &str) {
+    let chain = filled(ledger, fresh, 5).await;
+    ledger.append(&chain, 6, entry(6, "6")).await.expect("an empty slot takes an entry");
+    let walked = for_each_slot(ledger, &chain, 0, |_| Ok(())).await;
+    assert!(matches!(walked, Err(LedgerError::Damaged { number: 5, .. })), "{walked:?}");
 }
 
 pub async fn the_head_is_the_highest_number_and_an_unwritten_chain_has_none(ledger: &dyn Ledger, fresh: &str) {

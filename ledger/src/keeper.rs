@@ -51,6 +51,13 @@ pub struct Terms {
     pub poll: Duration,
 }
 
+impl Terms {
+    /// Terms for a data directory, where no other process can take a lease.
+    pub fn alone(worker: String) -> Terms {
+        Terms { worker, term: Duration::from_secs(30), poll: Duration::from_millis(500) }
+    }
+}
+
 /// One worker's leases and the tasks behind them.
 #[derive(Debug)]
 pub struct Keeper {

@@ -13,6 +13,9 @@ use thiserror::Error;
 pub mod contract;
 pub mod embedded;
 pub mod keeper;
+mod walk;
+
+pub use walk::{KEPT_MIN, Walk, for_each_slot, kept_long_enough};
 
 /// Most bytes of an entry. Source: DynamoDB's item size limit, less room for keys and attributes,
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
@@ -139,41 +142,6 @@ pub async fn append_until_decided(
                 tokio::time::sleep(patience.pause).await;
             }
             decided => return decided,
-        }
-    }
-}
-
-/// Loads a whole chain page by page, calling `each` in ascending order.
-///
-/// # Errors
-/// [`LedgerError::Damaged`] for a gap after slot `from` that stays when it is read again (PROTOCOL rule 3).
-pub async fn for_each_slot(
-    ledger: &dyn Ledger,
-    chain: &ChainId,
-    from: u64,
-    mut each: impl FnMut(Slot) -> Result<(), LedgerError>,
-) -> Result<(), LedgerError> {
-    const PAGE_ENTRIES: usize = 64;
-    const READS_OF_A_GAP_MAX: u32 = 5;
-    let (mut next, mut reads_of_gap) = (from, 0);
-    loop {
-        let page = ledger.load(chain, next, PAGE_ENTRIES).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        for slot in page {
-            // Right after the genesis entries may be missing: they were trimmed.
-            let gap = slot.number != next && next > from && next > 1;
-            if gap {
-                reads_of_gap += 1;
-                if reads_of_gap > READS_OF_A_GAP_MAX {
-                    let detail = format!("missing, while slot {} is there", slot.number);
-                    return Err(LedgerError::Damaged { chain: chain.clone(), number: next, detail });
-                }
-                break;
-            }
-            next = slot.number + 1;
-            each(slot)?;
         }
     }
 }

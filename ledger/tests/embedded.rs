@@ -39,6 +39,8 @@ keeps_the_contract!(
     the_largest_entry_fits_and_a_larger_one_is_refused,
     a_chain_loads_in_pages_from_any_number,
     a_whole_chain_is_walked_through,
+    a_walk_goes_on_where_a_trim_has_overtaken_it,
+    a_gap_that_no_trim_made_is_damage,
     the_head_is_the_highest_number_and_an_unwritten_chain_has_none,
     chains_are_apart_and_listed_by_prefix,
     a_trim_leaves_genesis_and_head_and_its_slots_stay_shut,

@@ -9,8 +9,9 @@ use v1::Codec;
 /// Most bytes of a body before compression: what a reader must be ready to hold.
 pub const PLAIN_BYTES_MAX: usize = 8 << 20;
 
-/// Bodies shorter than this are stored plain: compression would not pay for its frame.
-const COMPRESS_FROM_BYTES: usize = 256;
+/// Bodies shorter than this are stored plain: building the tables of so small a frame, and reading them again, costs more
+/// than the bytes that it saves.
+const COMPRESS_FROM_BYTES: usize = 2 << 10;
 
 /// zstd level of bodies. Higher levels cost more than the bytes they save.
 const LEVEL: i32 = 1;

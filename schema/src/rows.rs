@@ -61,14 +61,7 @@ struct OriginName {
 
 impl Rows {
     pub fn new(table: Table) -> Rows {
-        Rows {
-            table,
-            bytes: Arena::default(),
-            refs: Vec::new(),
-            origins: Vec::new(),
-            types: Types::default(),
-            hash: 0,
-        }
+        Rows { table, bytes: Arena::default(), refs: Vec::new(), origins: Vec::new(), types: Types::default(), hash: 0 }
     }
 
     /// Adds a valid event.

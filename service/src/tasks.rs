@@ -8,6 +8,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 /// Tells a task to drain and end.
@@ -36,9 +37,17 @@ impl Tasks {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        self.spawn_on(&Handle::current(), name, task);
+    }
+
+    /// As [`Tasks::spawn`], on the threads of another runtime.
+    pub fn spawn_on<F>(&mut self, threads: &Handle, name: &str, task: impl FnOnce(Stop) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         let name = name.to_string();
         let work = task(self.stop.clone());
-        self.running.spawn(async move { (name, work.await) });
+        self.running.spawn_on(async move { (name, work.await) }, threads);
     }
 
     /// Runs until `signal`, or until a task ends; then stops all and waits up to `grace` for them to drain.

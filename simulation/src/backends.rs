@@ -16,6 +16,12 @@ const RAW_CUTS: &[u128] = &[64];
 /// Those of the clean stream; they have nothing to do with each other.
 const CLEAN_CUTS: &[u128] = &[32, 80];
 
+/// Percent of worlds whose clean stream takes small records only: what it refuses is void.
+const NARROW_PERCENT: f64 = 30.0;
+
+/// Most bytes of a clean record there: enough for any one event and for any tombstone, and less than some requests need.
+const NARROW_BYTES: (u64, u64) = (200, 400);
+
 /// Everything a service can reach.
 #[derive(Clone, Debug)]
 pub(crate) struct Backends {
@@ -30,14 +36,14 @@ impl Backends {
     pub(crate) fn new(world: Arc<World>) -> Backends {
         Backends {
             raw: SimStream::new(world.clone(), "raw", RAW_CUTS),
-            clean: SimStream::new(world.clone(), "clean", CLEAN_CUTS),
+            clean: clean_stream(&world),
             ledger: SimLedger::new(world.clone()),
             lake: SimLake::new(world.clone()),
             world,
         }
     }
 
-    /// Time and randomness as services see them.
+    /// Time and randomness as services see them whose nonces matter to nobody.
     pub(crate) fn env(&self) -> Env {
         Env { clock: self.world.clone(), random: self.world.clone() }
     }
@@ -61,6 +67,15 @@ impl Backends {
         self.raw.lineage().into_iter().for_each(|shard| self.start_deduper(scheduler, shard));
         self.clean.lineage().into_iter().for_each(|shard| self.start_writer(scheduler, shard));
         self.start_compactor(scheduler);
+    }
+}
+
+fn clean_stream(world: &Arc<World>) -> SimStream {
+    let clean = SimStream::new(world.clone(), "clean", CLEAN_CUTS);
+    let (least, most) = NARROW_BYTES;
+    match world.draw(|dice| dice.percent(NARROW_PERCENT).then(|| dice.between(least, most))) {
+        Some(bytes_max) => clean.narrowed(bytes_max as usize),
+        None => clean,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::events::DAYS;
 use crate::scheduler::{Role, Scheduler};
 use crate::world::{BEGIN_MICROS, World};
 use compactor::{Compactor, Config, Labour, Parts, Selection};
+use ledger::KEPT_MIN;
 use schema::{Day, Table};
 use service::Halt;
 use std::sync::Arc;
@@ -61,7 +62,13 @@ impl Backends {
             ledger: Arc::new(self.ledger.clone()),
             lake: Arc::new(self.lake.clone()),
             env: self.env(),
-            config: Config { object_bytes, memory_bytes_max: MEMORY_BYTES, spill_dir: None, grace },
+            config: Config {
+                object_bytes,
+                memory_bytes_max: MEMORY_BYTES,
+                spill_dir: None,
+                grace,
+                keep_announcements: KEPT_MIN,
+            },
             labour: Labour::Inline,
             rules: self.world.rules(),
         })

@@ -29,6 +29,19 @@ pub(crate) struct Decided {
     pub(crate) received_at: i64,
     /// The window that the entry says it applied, in microseconds.
     pub(crate) window_micros: i64,
+    /// Nonce of the entry.
+    pub(crate) nonce: u128,
+}
+
+/// An event that a dedup chain accepted and then gave up on (PROTOCOL rule 16).
+#[derive(Clone, Debug)]
+pub(crate) struct Voided {
+    pub(crate) place: Place,
+    pub(crate) id: EventId,
+    pub(crate) chain: ChainId,
+    pub(crate) entry: u64,
+    /// Up to where the raw shard was decided by then.
+    pub(crate) through: String,
 }
 
 /// A dedup chain.
@@ -37,6 +50,8 @@ pub(crate) struct DedupChain {
     pub(crate) range: HashRange,
     pub(crate) genesis: DedupGenesis,
     pub(crate) entries: Vec<(u64, Decision)>,
+    /// Nonces of the entries, in their order.
+    pub(crate) nonces: Vec<u128>,
 }
 
 /// Reads all dedup chains; the second value says what is wrong with them.
@@ -52,13 +67,14 @@ pub(crate) fn dedup_chains(ledger: &SimLedger) -> (BTreeMap<ChainId, DedupChain>
 }
 
 fn dedup_chain(slots: &[Slot]) -> Option<DedupChain> {
-    let mut entries = Vec::new();
+    let (mut entries, mut nonces) = (Vec::new(), Vec::new());
     let mut genesis = None;
     for (slot, number) in slots.iter().zip(0..) {
         match DedupEntry::decode(slot.entry.bytes.clone()).ok()?.entry? {
             dedup_entry::Entry::Genesis(first) if number == 0 => genesis = Some(first),
             dedup_entry::Entry::Decision(decision) if number > 0 && slot.number == number => {
                 entries.push((number, decision));
+                nonces.push(slot.entry.nonce);
             }
             _ => return None,
         }
@@ -66,13 +82,13 @@ fn dedup_chain(slots: &[Slot]) -> Option<DedupChain> {
     let genesis = genesis?;
     let range =
         HashRange { low: HashKey::from_slice(&genesis.hash_low)?, high: HashKey::from_slice(&genesis.hash_high)? };
-    Some(DedupChain { range, genesis, entries })
+    Some(DedupChain { range, genesis, entries, nonces })
 }
 
 /// Everything that a chain accepted, in order.
 pub(crate) fn decided(id: &ChainId, chain: &DedupChain) -> Vec<Decided> {
     let mut all = Vec::new();
-    for (number, decision) in &chain.entries {
+    for ((number, decision), nonce) in chain.entries.iter().zip(&chain.nonces) {
         for (kind, lane) in [(Kind::Events, &decision.events), (Kind::Quarantine, &decision.quarantine)] {
             let Some(lane) = lane else { continue };
             let origin = Origin::of(id, kind).to_string();
@@ -85,8 +101,28 @@ pub(crate) fn decided(id: &ChainId, chain: &DedupChain) -> Vec<Decided> {
                     entry: *number,
                     received_at,
                     window_micros: decision.window_seconds as i64 * 1_000_000,
+                    nonce: *nonce,
                 });
             }
+        }
+    }
+    all
+}
+
+/// Everything that a chain gave up on, in order.
+pub(crate) fn voided(id: &ChainId, chain: &DedupChain) -> Vec<Voided> {
+    let mut all = Vec::new();
+    for (number, decision) in &chain.entries {
+        for void in &decision.voids {
+            let origin = Origin::of(id, Kind::try_from(void.kind).unwrap_or(Kind::Events)).to_string();
+            let ordinals = void.first_ordinal..;
+            all.extend(record::ids(&void.ids).zip(ordinals).map(|(event, ordinal)| Voided {
+                place: (origin.clone(), ordinal),
+                id: event,
+                chain: id.clone(),
+                entry: *number,
+                through: decision.to.clone(),
+            }));
         }
     }
     all

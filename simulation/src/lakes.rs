@@ -1,5 +1,6 @@
 //! A lake in memory, as unreliable as a real one may be, that forgets nothing it ever held.
 
+use crate::network::Backend;
 use crate::scenario::Off;
 use crate::world::World;
 use async_trait::async_trait;
@@ -74,7 +75,10 @@ impl SimLake {
     }
 
     async fn look<T: Send>(&self, key: &str, question: impl FnOnce(&Object) -> T + Send) -> Result<T, LakeError> {
-        let found = self.world.ask(format!("look at {key}"), || self.lock().objects.get(key).map(question)).await;
+        let found = self
+            .world
+            .ask(Backend::Lake, format!("look at {key}"), || self.lock().objects.get(key).map(question))
+            .await;
         found.map_err(|_| no_answer(key))?.ok_or_else(|| LakeError::NotFound(key.to_string()))
     }
 }
@@ -97,7 +101,7 @@ impl Lake for SimLake {
         }
         let (lake, named) = (self.clone(), key.to_string());
         let name = format!("create {key} of {} bytes, hash {:016x}", bytes.len(), hash_of(&bytes));
-        self.world.call(name, move || lake.put(&named, bytes)).await.map_err(|_| no_answer(key))
+        self.world.call(Backend::Lake, name, move || lake.put(&named, bytes)).await.map_err(|_| no_answer(key))
     }
 
     async fn create_from_file(&self, key: &str, file: &Path) -> Result<Created, LakeError> {
@@ -126,7 +130,7 @@ impl Lake for SimLake {
             let from = state.objects.range(prefix.to_string()..);
             from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, object)| meta(key, object)).collect()
         };
-        self.world.ask(format!("list {prefix}"), found).await.map_err(|_| no_answer(prefix))
+        self.world.ask(Backend::Lake, format!("list {prefix}"), found).await.map_err(|_| no_answer(prefix))
     }
 
     async fn delete(&self, key: &str) -> Result<(), LakeError> {
@@ -136,7 +140,7 @@ impl Lake for SimLake {
                 lake.world.changed();
             }
         };
-        self.world.call(format!("delete {key}"), delete).await.map_err(|_| no_answer(key))
+        self.world.call(Backend::Lake, format!("delete {key}"), delete).await.map_err(|_| no_answer(key))
     }
 }
 

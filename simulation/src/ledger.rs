@@ -1,5 +1,6 @@
 //! A ledger in memory, as unreliable as a real one may be.
 
+use crate::network::Backend;
 use crate::scenario::Off;
 use crate::world::World;
 use ::ledger::{ENTRY_BYTES_MAX, Entry, Lease, LeaseError, Ledger, LedgerError, Slot};
@@ -45,6 +46,11 @@ impl SimLedger {
         let state = self.lock();
         let chains = state.chains.iter().filter(|(chain, _)| chain.as_str().starts_with(prefix));
         chains.map(|(chain, held)| (chain.clone(), held.slots.iter().map(slot).collect())).collect()
+    }
+
+    /// Entries of a chain, as such a witness sees them.
+    pub(crate) fn witness_chain(&self, chain: &ChainId) -> Vec<Slot> {
+        self.lock().chains.get(chain).map_or_else(Vec::new, |held| held.slots.iter().map(slot).collect())
     }
 
     /// The head of a chain, as such a witness sees it.
@@ -112,17 +118,17 @@ impl Ledger for SimLedger {
         }
         let name = format!("append {chain} {number} {:08x}", entry.nonce as u32);
         let (ledger, chain) = (self.clone(), chain.clone());
-        self.world.call(name, move || ledger.put(&chain, number, entry)).await.map_err(no_answer)?
+        self.world.call(Backend::Ledger, name, move || ledger.put(&chain, number, entry)).await.map_err(no_answer)?
     }
 
     async fn load(&self, chain: &ChainId, from: u64, count_max: usize) -> Result<Vec<Slot>, LedgerError> {
         let name = format!("load {chain} from {from}");
-        self.world.ask(name, || self.page(chain, from, count_max)).await.map_err(no_answer)
+        self.world.ask(Backend::Ledger, name, || self.page(chain, from, count_max)).await.map_err(no_answer)
     }
 
     async fn head(&self, chain: &ChainId) -> Result<Option<Slot>, LedgerError> {
         let last = || self.lock().chains.get(chain).and_then(|held| held.slots.last_key_value().map(slot));
-        self.world.ask(format!("head of {chain}"), last).await.map_err(no_answer)
+        self.world.ask(Backend::Ledger, format!("head of {chain}"), last).await.map_err(no_answer)
     }
 
     async fn chains(&self, prefix: &str) -> Result<Vec<ChainId>, LedgerError> {
@@ -130,7 +136,7 @@ impl Ledger for SimLedger {
             let state = self.lock();
             state.chains.keys().filter(|chain| chain.as_str().starts_with(prefix)).cloned().collect()
         };
-        self.world.ask(format!("list the chains {prefix}"), names).await.map_err(no_answer)
+        self.world.ask(Backend::Ledger, format!("list the chains {prefix}"), names).await.map_err(no_answer)
     }
 
     async fn trim(&self, chain: &ChainId, below: u64) -> Result<(), LedgerError> {
@@ -142,26 +148,26 @@ impl Ledger for SimLedger {
             held.low = held.low.max(below.min(head));
             held.slots.retain(|&number, _| number == 0 || number >= held.low);
         };
-        self.world.call(format!("trim {chain} below {below}"), trim).await.map_err(no_answer)
+        self.world.call(Backend::Ledger, format!("trim {chain} below {below}"), trim).await.map_err(no_answer)
     }
 
     async fn acquire(&self, name: &str, owner: &str, seen: Option<&Lease>) -> Result<Lease, LeaseError> {
         let (ledger, seen) = (self.clone(), seen.cloned());
         let (lease, owner) = (name.to_string(), owner.to_string());
         let acquire = move || ledger.change_lease(&lease, seen.as_ref(), Some(owner));
-        self.world.call(format!("acquire {name}"), acquire).await.map_err(no_lease_answer)?
+        self.world.call(Backend::Ledger, format!("acquire {name}"), acquire).await.map_err(no_lease_answer)?
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError> {
         let (ledger, held) = (self.clone(), lease.clone());
         let renew = move || ledger.change_lease(&held.name, Some(&held), held.owner.clone());
-        self.world.call(format!("renew {}", lease.name), renew).await.map_err(no_lease_answer)?
+        self.world.call(Backend::Ledger, format!("renew {}", lease.name), renew).await.map_err(no_lease_answer)?
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError> {
         let (ledger, held) = (self.clone(), lease.clone());
         let release = move || ledger.change_lease(&held.name, Some(&held), None).map(drop);
-        self.world.call(format!("release {}", lease.name), release).await.map_err(no_lease_answer)?
+        self.world.call(Backend::Ledger, format!("release {}", lease.name), release).await.map_err(no_lease_answer)?
     }
 
     async fn leases(&self, prefix: &str) -> Result<Vec<Lease>, LedgerError> {
@@ -169,7 +175,7 @@ impl Ledger for SimLedger {
             let state = self.lock();
             state.leases.values().filter(|lease| lease.name.starts_with(prefix)).cloned().collect()
         };
-        self.world.ask(format!("list the leases {prefix}"), leases).await.map_err(no_answer)
+        self.world.ask(Backend::Ledger, format!("list the leases {prefix}"), leases).await.map_err(no_answer)
     }
 }
 

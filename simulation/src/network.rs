@@ -1,6 +1,7 @@
 //! The network between a service and its backends, on which every call may go wrong.
 //!
 //! **Fate**: what becomes of a call: it is answered, refused, applied with its answer lost, or applied much later.
+//! **Outage**: a time in which a backend refuses everything, longer than owners are patient.
 
 use crate::world::World;
 use std::future::Future;
@@ -11,6 +12,14 @@ use std::task::{Context, Poll};
 /// The answer did not come: the call may have been applied, may be applied later, or never.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoAnswer;
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Stream,
+    Ledger,
+    Lake,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -34,13 +43,13 @@ const ANSWER_LOST_PERCENT: f64 = 10.0;
 
 impl World {
     /// Applies `call` as chance wants it. The caller may be stopped, killed or starved before and after.
-    pub(crate) async fn call<T, C>(self: &Arc<World>, name: String, call: C) -> Result<T, NoAnswer>
+    pub(crate) async fn call<T, C>(self: &Arc<World>, whom: Backend, name: String, call: C) -> Result<T, NoAnswer>
     where
         T: Send,
         C: FnOnce() -> T + Send + 'static,
     {
         pause().await;
-        let fate = self.fate();
+        let fate = self.fate(whom);
         self.note(format_args!("{name}: {fate:?}"));
         match fate {
             Fate::Refused => return Err(NoAnswer),
@@ -60,9 +69,14 @@ impl World {
     }
 
     /// Looks at something: as [`World::call`], but without effect, so that it is never late.
-    pub(crate) async fn ask<T: Send>(&self, name: String, question: impl FnOnce() -> T + Send) -> Result<T, NoAnswer> {
+    pub(crate) async fn ask<T: Send>(
+        &self,
+        whom: Backend,
+        name: String,
+        question: impl FnOnce() -> T + Send,
+    ) -> Result<T, NoAnswer> {
         pause().await;
-        if self.fault(UNANSWERED_PERCENT) {
+        if self.is_out(whom) || self.fault(UNANSWERED_PERCENT) {
             self.note(format_args!("{name}: {:?}", Fate::Refused));
             return Err(NoAnswer);
         }
@@ -72,8 +86,11 @@ impl World {
         Ok(answer)
     }
 
-    fn fate(&self) -> Fate {
-        if self.fault(REFUSED_PERCENT) {
+    fn fate(&self, whom: Backend) -> Fate {
+        if self.is_out(whom) {
+            self.count("calls amid an outage");
+            Fate::Refused
+        } else if self.fault(REFUSED_PERCENT) {
             self.count("refused calls");
             Fate::Refused
         } else if self.fault(LATE_PERCENT) {

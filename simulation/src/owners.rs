@@ -1,28 +1,57 @@
 //! Owners of shards as actors, each with settings of its own, as if each were of another release.
 
 use crate::backends::{Backends, ended, gave_up, halted};
+use crate::dice::Dice;
 use crate::scenario::{ENDLESS, HOUR, Windows};
 use crate::scheduler::{Role, Scheduler};
 use crate::world::World;
+use ::ledger::LedgerError;
 use schema::v1::{DedupEntry, WriterEntry, dedup_entry, writer_entry};
-use service::Stop;
+use service::{Env, Random, Stop};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Shard;
 
 /// Ids that fit a window which is not cramped: more than there are.
-const ROOM: usize = 1_000_000;
+pub(crate) const ROOM: usize = 1_000_000;
+
+/// Longest pause of an owner between two reads that found little.
+const LINGER_MILLIS_MAX: u64 = 300;
+
+/// How far back a dedup owner has to know ids, and how many it has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) width: Duration,
+    pub(crate) ids_max: usize,
+}
+
+/// Randomness of a dedup owner: whoever judges its entries can tell by their nonces what it had to go by.
+#[derive(Debug)]
+struct Signature {
+    world: Arc<World>,
+    memory: Memory,
+}
+
+impl Random for Signature {
+    fn next(&self) -> u128 {
+        let nonce = self.world.next();
+        self.world.sign(nonce, self.memory);
+        nonce
+    }
+}
 
 impl Backends {
     pub(crate) fn start_deduper(&self, scheduler: &mut Scheduler, shard: Shard) {
         let config = self.deduper_config();
+        let memory = Memory { width: config.window, ids_max: config.window_ids_max.get() };
+        self.count_lingering(config.linger);
         let parts = dedup_service::Parts {
             raw: Arc::new(self.raw.clone()),
             clean: Arc::new(self.clean.clone()),
             ledger: Arc::new(self.ledger.clone()),
-            env: self.env(),
-            window_ids_max: config.window_ids_max.get(),
+            env: Env { clock: self.world.clone(), random: Arc::new(Signature { world: self.world.clone(), memory }) },
+            window_ids_max: memory.ids_max,
             config,
             rules: self.world.rules(),
         };
@@ -32,6 +61,7 @@ impl Backends {
 
     pub(crate) fn start_writer(&self, scheduler: &mut Scheduler, shard: Shard) {
         let config = self.writer_config();
+        self.count_lingering(config.linger);
         let parts = writer_service::Parts {
             clean: Arc::new(self.clean.clone()),
             ledger: Arc::new(self.ledger.clone()),
@@ -57,9 +87,10 @@ impl Backends {
             window_delay_max: dice.pick(&[Duration::ZERO, HOUR / 2, 3 * HOUR]),
             window_ids_max: count(if windows == Windows::Cramped { dice.between(2, 12) as usize } else { ROOM }),
             settle_after: Duration::from_millis(dice.between(50, 800)),
-            linger: Duration::ZERO,
+            linger: linger(dice),
             ahead_max: count(dice.between(1, 4) as usize),
             batch_bytes_max: dice.pick(&[1, 300, 2_000]),
+            keep_decisions: None,
         })
     }
 
@@ -72,8 +103,12 @@ impl Backends {
             memory_bytes_max: dice.pick(&[1, 1 << 20]),
             open_objects_max: count(dice.between(1, 4) as usize),
             settle_after: Duration::from_millis(dice.between(50, 800)),
-            linger: Duration::ZERO,
+            linger: linger(dice),
         })
+    }
+
+    fn count_lingering(&self, linger: Duration) {
+        self.world.count_many("owners that linger", u64::from(!linger.is_zero()));
     }
 
     /// Counts the dedup owners that find something to forward again.
@@ -85,6 +120,11 @@ impl Backends {
             && (entry.forwarded_through < head.number || entry.records > 0)
         {
             self.world.count("owners that forwarded again");
+            let unsent = self.ledger.witness_chain(&chain).into_iter().skip(entry.forwarded_through as usize);
+            let mut unsent = unsent.filter_map(|slot| decode::<DedupEntry>(slot.entry.bytes)?.entry);
+            if unsent.any(|entry| matches!(entry, dedup_entry::Entry::Decision(it) if !it.voids.is_empty())) {
+                self.world.count("owners that recalled voids");
+            }
         }
     }
 
@@ -99,6 +139,11 @@ impl Backends {
             self.world.count("owners that derived again");
         }
     }
+}
+
+/// Half of the owners read on at once.
+fn linger(dice: &mut Dice) -> Duration {
+    Duration::from_millis(if dice.percent(50.0) { 0 } else { dice.between(1, LINGER_MILLIS_MAX) })
 }
 
 fn decode<M: prost::Message + Default>(bytes: bytes::Bytes) -> Option<M> {
@@ -117,7 +162,11 @@ async fn dedup(backends: Backends, parts: dedup_service::Parts, shard: Shard, st
     backends.count_forwarding_again(&shard);
     let world: Arc<World> = backends.world;
     let outcome = match dedup_service::Owner::open(parts, shard).await {
-        Ok(owner) => owner.run(stop).await,
+        Ok(owner) => owner.run(stop).await.inspect_err(|error| {
+            if matches!(error, dedup_service::OwnerError::Ledger(LedgerError::Unavailable(_))) {
+                world.count("owners that lost patience");
+            }
+        }),
         Err(error) => Err(error),
     };
     match outcome {
@@ -131,7 +180,11 @@ async fn write(backends: Backends, parts: writer_service::Parts, shard: Shard, s
     backends.count_deriving_again(&shard);
     let world: Arc<World> = backends.world;
     let outcome = match writer_service::Owner::open(parts, shard).await {
-        Ok(owner) => owner.run(stop).await,
+        Ok(owner) => owner.run(stop).await.inspect_err(|error| {
+            if matches!(error, writer_service::OwnerError::Ledger(LedgerError::Unavailable(_))) {
+                world.count("owners that lost patience");
+            }
+        }),
         Err(error) => Err(error),
     };
     match outcome {

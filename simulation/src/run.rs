@@ -6,7 +6,7 @@
 use crate::backends::Backends;
 use crate::clients::Edge;
 use crate::events::{Books, Event};
-use crate::network::pause;
+use crate::network::{Backend, pause};
 use crate::scenario::{Off, Scenario};
 use crate::scheduler::{Role, Scheduler};
 use crate::verdict::Judge;
@@ -34,6 +34,12 @@ const STEP_ON_THE_WALL: Duration = Duration::from_secs(23);
 
 /// Longest time for which an actor is starved.
 const STARVED_STEPS_MAX: u64 = 1_500;
+
+/// Longest outage: owners lose patience after fifty refusals.
+const OUTAGE_STEPS_MAX: u64 = 2_500;
+
+/// Who may be out at the same time.
+const OUTAGES: &[&[Backend]] = &[&[Backend::Ledger], &[Backend::Lake], &[Backend::Ledger, Backend::Lake]];
 
 /// Rounds of starting everybody after which a world that still changes is stuck.
 const REST_ROUNDS_MAX: usize = 60;
@@ -155,6 +161,10 @@ impl Run {
                 self.scheduler.starve_one(until);
             }
             600..605 => self.judge.look(),
+            605..608 => {
+                let until = self.step + self.world.draw(|dice| dice.between(1, OUTAGE_STEPS_MAX));
+                self.world.begin_outage(self.world.draw(|dice| dice.pick(OUTAGES)), until);
+            }
             _ => drop(self.scheduler.poll_one(self.step)),
         }
     }

@@ -3,6 +3,7 @@
 //! **Tail**: records that the stream has taken and does not show to readers yet; a new one finds its place anywhere among
 //! them, so that the order in a shard follows arrival only coarsely.
 
+use crate::network::Backend;
 use crate::world::World;
 use async_trait::async_trait;
 use schema::record::RECORD_BYTES_MAX;
@@ -32,6 +33,7 @@ const PAGE_RECORDS_MAX: usize = 6;
 pub(crate) struct SimStream {
     world: Arc<World>,
     name: &'static str,
+    record_bytes_max: usize,
     shards: Arc<Mutex<Vec<SimShard>>>,
 }
 
@@ -86,7 +88,12 @@ impl SimStream {
         let high = |k: usize| starts.get(k + 1).map_or(HashKey::MAX, |next| HashKey(next - 1));
         let range = |k: usize| HashRange { low: HashKey(starts[k]), high: high(k) };
         let shards = (0..starts.len()).map(|k| SimShard::new(name, k, range(k), Vec::new())).collect();
-        SimStream { world, name, shards: Arc::new(Mutex::new(shards)) }
+        SimStream { world, name, record_bytes_max: RECORD_BYTES_MAX, shards: Arc::new(Mutex::new(shards)) }
+    }
+
+    /// The same stream, which refuses records beyond `record_bytes_max` for ever.
+    pub(crate) fn narrowed(self, record_bytes_max: usize) -> SimStream {
+        SimStream { record_bytes_max, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<SimShard>> {
@@ -198,7 +205,8 @@ impl Stream for SimStream {
 
     async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
         let throttled = self.throttled(records.len());
-        let fits = |record: &NewRecord| record.bytes.len() <= RECORD_BYTES_MAX;
+        let bytes_max = self.record_bytes_max;
+        let fits = |record: &NewRecord| record.bytes.len() <= bytes_max;
         let sizes: Vec<usize> = records.iter().map(|record| record.bytes.len()).collect();
         let going = records.into_iter().zip(&throttled).filter(|(record, throttled)| !**throttled && fits(record));
         let mut going: Vec<NewRecord> = going.map(|(record, _)| record).collect();
@@ -207,10 +215,10 @@ impl Stream for SimStream {
         let shuffled = order.iter().map(|&k| std::mem::replace(&mut going[k], gone())).collect();
         let stream = self.clone();
         let name = format!("append {} of {} records to {}", order.len(), sizes.len(), self.name);
-        let answer = self.world.call(name, move || stream.land(shuffled)).await;
+        let answer = self.world.call(Backend::Stream, name, move || stream.land(shuffled)).await;
         let mut landed = answer.map(|placed| in_order(placed, &order).into_iter());
         let result = |(throttled, bytes): (bool, usize)| match (throttled, &mut landed) {
-            _ if bytes > RECORD_BYTES_MAX => Err(AppendError::TooLarge { bytes, bytes_max: RECORD_BYTES_MAX }),
+            _ if bytes > bytes_max => Err(AppendError::TooLarge { bytes, bytes_max }),
             (true, _) => Err(AppendError::Throttled("too many records".to_string())),
             (false, Ok(placed)) => Ok(placed.next().expect("every record that went has landed")),
             (false, Err(_)) => Err(AppendError::Unavailable("no answer".to_string())),
@@ -219,13 +227,14 @@ impl Stream for SimStream {
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
-        let answer = self.world.ask(format!("list the shards of {}", self.name), || self.lineage()).await;
+        let answer =
+            self.world.ask(Backend::Stream, format!("list the shards of {}", self.name), || self.lineage()).await;
         answer.map_err(|_| ReadError::Unavailable("no answer".to_string()))
     }
 
     async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
         let name = format!("read {shard} after {after}");
-        let answer = self.world.ask(name, || self.page(shard, after, &limit)).await;
+        let answer = self.world.ask(Backend::Stream, name, || self.page(shard, after, &limit)).await;
         let page = answer.map_err(|_| ReadError::Unavailable("no answer".to_string()))??;
         if !page.records.is_empty() || page.end_of_shard || limit.wait.is_zero() {
             return Ok(page);

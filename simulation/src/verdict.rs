@@ -7,15 +7,17 @@ mod chains;
 mod records;
 mod rows;
 mod snapshot;
+mod voids;
 
 use crate::backends::Backends;
 use crate::events::{Books, BooksState};
-use crate::evidence::{Decided, DedupChain, Reader, announcements, decided, dedup_chains, plans};
+use crate::evidence::{Decided, DedupChain, Reader, Voided, announcements, decided, dedup_chains, plans, voided};
 use crate::streams::SimShard;
 use records::{clean_copies, raw_copies};
 use schema::body::BodyOpener;
-use schema::{ChainId, Position};
+use schema::{ChainId, EventId, Position};
 use std::collections::{BTreeMap, BTreeSet};
+use stream::Record;
 
 /// Ways in which the promise was broken.
 type Findings = BTreeSet<String>;
@@ -48,16 +50,23 @@ impl Judge {
         let books = self.books.read();
         let (chains, mut findings) = dedup_chains(&self.backends.ledger);
         let decided: Vec<Decided> = chains.iter().flat_map(|(id, chain)| decided(id, chain)).collect();
-        let excused = chains::excused(&chains, &decided, self.backends.world.scenario.windows);
+        let voided: Vec<Voided> = chains.iter().flat_map(|(id, chain)| voided(id, chain)).collect();
+        let standing = voids::standing(&decided, &voided);
+        let memory_of = |nonce| self.backends.world.memory_of(nonce);
+        let excused = chains::excused(&chains, &standing, memory_of);
         findings.extend(chains::audit_chains(&chains, &decided));
+        findings.extend(chains::audit_windows(&chains, memory_of));
+        findings.extend(voids::audit_voids(&decided, &voided, &self.backends.ledger));
+        findings.extend(self.audit_copies_of_voided(&chains, &decided, &voided, &books));
         findings.extend(self.audit_strays(&books));
         findings.extend(self.audit_clean(&books));
         findings.extend(self.audit_progress(&chains));
         match self.reader.read(&self.backends.lake, &books) {
-            Ok(objects) => findings.extend(rows::audit_lake(objects, &books, &decided, &excused)),
+            Ok(objects) => findings.extend(rows::audit_lake(objects, &books, &standing, &voided, &excused)),
             Err(finding) => drop(findings.insert(finding)),
         }
         self.describe(&books, &decided, excused.len());
+        self.describe_voids(&standing, &voided);
         self.report(findings);
     }
 
@@ -76,6 +85,40 @@ impl Judge {
         world.count_many("accepted", decided.len() as u64);
         world.count_many("excused duplicates", excused as u64);
         world.count_many("plans", plans(&self.backends.ledger).len() as u64);
+    }
+
+    fn describe_voids(&self, standing: &[Decided], voided: &[Voided]) {
+        let there: BTreeSet<EventId> = standing.iter().map(|one| one.id).collect();
+        let again = voided.iter().filter(|void| there.contains(&void.id)).count();
+        voided.iter().for_each(|void| self.backends.world.note(format_args!("void: {void:?}")));
+        self.backends.world.count_many("voided events", voided.len() as u64);
+        self.backends.world.count_many("voided events that came again", again as u64);
+    }
+
+    /// A copy that was read after its event became void was accepted, unless the event is there anyway.
+    fn audit_copies_of_voided(
+        &self,
+        chains: &BTreeMap<ChainId, DedupChain>,
+        decided: &[Decided],
+        voided: &[Voided],
+        books: &BooksState,
+    ) -> Findings {
+        let gone = voids::last_of_each(chains, decided, voided);
+        let (mut findings, mut opener) = (Findings::new(), BodyOpener::default());
+        for shard in self.backends.raw.witness().iter().filter(|_| !gone.is_empty()) {
+            let chain = dedup_chain_of(shard);
+            let reads_after = |void: &Voided, raw: &Record| match void.chain == chain {
+                true => Position::parse(&void.through).is_some_and(|through| raw.position > through),
+                false => chains::descends(chains, &chain, &void.chain),
+            };
+            for raw in &shard.log {
+                let ids: BTreeSet<EventId> = raw_copies(raw, &mut opener, books).iter().map(|(id, _)| *id).collect();
+                let at_home = |id| ids.contains(&id) && shard.shard.range.covers(id.hash());
+                let refused = gone.iter().filter(|void| at_home(void.id) && reads_after(void, raw));
+                findings.extend(refused.map(|void| format!("loss: a copy of {} was read after it was void", void.id)));
+            }
+        }
+        findings
     }
 
     /// Every copy that landed anywhere landed at home as well.

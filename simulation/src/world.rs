@@ -4,6 +4,8 @@
 //! way in which the promise was broken.
 
 use crate::dice::Dice;
+use crate::network::Backend;
+use crate::owners::Memory;
 use crate::scenario::{Off, Scenario};
 use service::{Clock, Random, Rules};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +39,19 @@ struct State {
     step: u64,
     actor: String,
     late: Vec<Late>,
+    outage: Option<Outage>,
+    /// The memory of the dedup owner that drew a nonce.
+    memories: BTreeMap<u128, Memory>,
     schedule: Schedule,
     statistics: Statistics,
     findings: BTreeSet<String>,
+}
+
+/// Who refuses everything, and until which step.
+#[derive(Clone, Debug)]
+struct Outage {
+    backends: &'static [Backend],
+    until: u64,
 }
 
 /// What happened, in order.
@@ -75,6 +87,8 @@ impl World {
             step: 0,
             actor: String::new(),
             late: Vec::new(),
+            outage: None,
+            memories: BTreeMap::new(),
             schedule,
             statistics: Statistics::new(),
             findings: BTreeSet::new(),
@@ -95,6 +109,35 @@ impl World {
     pub(crate) fn fault(&self, percent: f64) -> bool {
         let mut state = self.state();
         !state.healthy && state.dice.percent(percent)
+    }
+
+    /// Lets backends refuse everything until a step, unless some do already.
+    pub(crate) fn begin_outage(&self, backends: &'static [Backend], until: u64) {
+        let mut state = self.state();
+        if state.outage.as_ref().is_some_and(|outage| state.step < outage.until) {
+            return;
+        }
+        state.outage = Some(Outage { backends, until });
+        drop(state);
+        self.note(format_args!("{backends:?} out until step {until}"));
+        self.count("outages");
+    }
+
+    pub(crate) fn is_out(&self, backend: Backend) -> bool {
+        let state = self.state();
+        let concerned = |outage: &Outage| state.step < outage.until && outage.backends.contains(&backend);
+        !state.healthy && state.outage.as_ref().is_some_and(concerned)
+    }
+
+    /// Remembers who drew a nonce: entries carry it.
+    pub(crate) fn sign(&self, nonce: u128, memory: Memory) {
+        self.state().memories.insert(nonce, memory);
+    }
+
+    /// The memory of the dedup owner that wrote the entry with this nonce.
+    pub(crate) fn memory_of(&self, nonce: u128) -> Memory {
+        let memory = self.state().memories.get(&nonce).copied();
+        memory.expect("whoever writes entries to a dedup chain signs its nonces")
     }
 
     pub(crate) fn is_off(&self, off: Off) -> bool {

@@ -41,6 +41,13 @@ const MET: &[(&str, u64)] = &[
     ("owners that derived again", SEEDS),
     ("plans", 2 * SEEDS),
     ("swept objects", SEEDS),
+    ("owners that linger", 50 * SEEDS),
+    ("outages", SEEDS / 2),
+    ("calls amid an outage", 20 * SEEDS),
+    ("owners that lost patience", SEEDS / 2),
+    ("voided events", SEEDS / 4),
+    ("voided events that came again", 3),
+    ("owners that recalled voids", 3),
     ("foreign records", 1),
     ("resurrected objects", 1),
 ];

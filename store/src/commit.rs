@@ -100,10 +100,16 @@ impl Committer {
         let intake = self.intake.clone();
         let stop = StopOnExit(&intake);
         if let Err(error) = self.work() {
-            tracing::error!(%error, "the store stops: what was being written is undecided");
-            intake.stop(&format!("writing the log failed: {error}"));
+            let reason = self.reason(&error);
+            tracing::error!(reason, "the store stops: what was being written is undecided");
+            intake.stop(&reason);
         }
         drop(stop);
+    }
+
+    /// Why nothing more is written, for people.
+    fn reason(&self, error: &io::Error) -> String {
+        format!("writing {} failed: {error}", segment::path(&self.data_dir, self.tail.number).display())
     }
 
     fn work(&mut self) -> io::Result<()> {
@@ -135,7 +141,7 @@ impl Committer {
         });
         let written = self.write(&commit).and_then(|()| self.sync());
         if let Err(error) = written {
-            let reason = format!("writing the log failed: {error}");
+            let reason = self.reason(&error);
             for (answer, _room) in answers {
                 // Whoever waited may be gone.
                 let _ = answer.send(Err(StoreError::Stopped(reason.clone())));

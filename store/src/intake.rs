@@ -49,11 +49,18 @@ pub(crate) struct Intake {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     room: Arc<Semaphore>,
+    /// Never has a permit; closed when nothing will be written any more.
+    stopped: Semaphore,
 }
 
 impl Default for Intake {
     fn default() -> Intake {
-        Intake { waiting: Mutex::default(), arrived: Condvar::new(), room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+        Intake {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            stopped: Semaphore::new(0),
+        }
     }
 }
 
@@ -125,10 +132,18 @@ impl Intake {
         let units = std::mem::take(&mut waiting.units);
         drop(waiting);
         self.room.close();
+        self.stopped.close();
         for unit in units {
             // Whoever waited may be gone.
             let _ = unit.answer.send(Err(StoreError::Stopped(reason.to_owned())));
         }
+    }
+
+    /// Waits until nothing will be written any more, and says why.
+    pub(crate) async fn stopped(&self) -> StoreError {
+        // It only ever ends by being closed.
+        let _ = self.stopped.acquire().await;
+        self.stop_error()
     }
 
     pub(crate) fn waiting_bytes(&self) -> u64 {

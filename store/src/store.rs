@@ -164,6 +164,11 @@ impl Store {
         Ok(answers)
     }
 
+    /// Waits until the store takes nothing more, and says why: a write or a sync failed, or it was closed.
+    pub async fn stopped(&self) -> StoreError {
+        self.intake.stopped().await
+    }
+
     /// Tells whoever finds the directory in use more about its holder, such as its address.
     pub fn describe_holder(&self, more: &str) -> Result<(), StoreError> {
         self.lock.describe(more).map_err(StoreError::io("describe the holder in the lock file"))

@@ -2,19 +2,18 @@
 
 use crate::write::Sets;
 use bytes::Bytes;
-use ledger::{Entry, Ledger, LedgerError};
+use ledger::{Entry, Ledger};
+use ownership::OwnerError;
 use prost::Message;
 use schema::v1::{Announcement, WriterEntry, WriterGenesis, writer_entry};
-use schema::{ChainId, record};
+use schema::{ChainId, ShardId, record};
 use service::Halt;
+use stream::Stream;
 
-/// Why a chain can't be gone on with.
-#[derive(Debug, thiserror::Error)]
-pub enum ChainError {
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    Halt(#[from] Halt),
+/// The chain of a clean shard. The epoch goes up only by hand, when a ledger had to be restored.
+pub fn of_shard(clean: &dyn Stream, shard: &ShardId) -> ChainId {
+    const EPOCH: u32 = 0;
+    ChainId::writer(clean.incarnation(), shard, EPOCH)
 }
 
 /// Reads an entry.
@@ -42,7 +41,7 @@ pub fn encode(nonce: u128, entry: writer_entry::Entry) -> Entry {
 }
 
 /// Reads entry 0; `None` for a chain nobody has begun.
-pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<WriterGenesis>, ChainError> {
+pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<WriterGenesis>, OwnerError> {
     let Some(slot) = ledger.load(chain, 0, 1).await?.into_iter().next() else { return Ok(None) };
     let genesis = match (slot.number, decode(chain, slot.number, slot.entry.bytes)?) {
         (0, writer_entry::Entry::Genesis(genesis)) => genesis,
@@ -52,14 +51,14 @@ pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<Writ
 }
 
 /// One announcement; `None` for slot 0 and for a slot that is not there.
-pub async fn entry(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Option<Announcement>, ChainError> {
+pub async fn entry(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Option<Announcement>, OwnerError> {
     let slot =
         ledger.load(chain, number, 1).await?.into_iter().next().filter(|slot| slot.number == number && number > 0);
     Ok(slot.map(|slot| announcement(chain, number, slot.entry.bytes)).transpose()?)
 }
 
 /// The head as an announcement; `None` where there is only the genesis or nothing.
-pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Announcement)>, ChainError> {
+pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Announcement)>, OwnerError> {
     match ledger.head(chain).await? {
         Some(slot) if slot.number > 0 => Ok(Some((slot.number, announcement(chain, slot.number, slot.entry.bytes)?))),
         _ => Ok(None),
@@ -72,7 +71,7 @@ pub fn sets(chain: &ChainId, sets: &[schema::v1::OriginSet]) -> Result<Sets, Hal
 }
 
 /// The sets after entry `number`, the genesis included.
-pub async fn sets_after(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Sets, ChainError> {
+pub async fn sets_after(ledger: &dyn Ledger, chain: &ChainId, number: u64) -> Result<Sets, OwnerError> {
     let missing = || Halt(format!("chain {chain} has lost entry {number}"));
     let encoded = match number {
         0 => genesis(ledger, chain).await?.ok_or_else(missing)?.sets,

@@ -6,19 +6,24 @@ pub mod budget;
 pub mod chain;
 pub mod config;
 pub mod deal;
+mod forget;
 mod holes;
 mod metrics;
 pub mod owner;
 pub mod write;
 
 pub use config::Config;
-pub use owner::{Encode, Outcome, Owner, OwnerError, Parts};
+pub use ledger::keeper::Ending;
+pub use owner::{Encode, Owner, Parts};
+pub use ownership::OwnerError;
 
 use async_trait::async_trait;
 use budget::Budget;
 use lake::Lake;
 use ledger::Ledger;
-use ledger::keeper::{Ending, Failure, Keeper, Terms, Work};
+use ledger::keeper::{Keeper, Terms};
+use ownership::{Shards, Stage};
+use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
 use stream::{Shard, Stream};
@@ -47,61 +52,27 @@ impl Writer {
 
     /// Works until `stop`, then drains: everything that was read is in the lake and written down.
     pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
-        let ledger = self.parts.ledger.clone();
-        Keeper::new(ledger, Arc::new(self), terms).run(stop).await
-    }
-
-    fn lease_of(&self, shard: &Shard) -> String {
-        owner::chain_of(&*self.parts.clean, shard).to_string()
-    }
-
-    async fn shards(&self) -> Result<Vec<Shard>, Failure> {
-        self.parts.clean.shards().await.map_err(|error| again(&error))
-    }
-
-    async fn has_ended(&self, shard: &Shard) -> Result<bool, Failure> {
-        let chain = owner::chain_of(&*self.parts.clean, shard);
-        owner::has_ended(&*self.parts.ledger, &chain).await.map_err(failure)
+        let Writer { parts, ready } = self;
+        let ledger = parts.ledger.clone();
+        Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms).run(stop).await
     }
 }
 
 #[async_trait]
-impl Work for Writer {
-    async fn pieces(&self) -> Result<Vec<String>, Failure> {
-        let shards = self.shards().await?;
-        let mut ended = Vec::new();
-        let mut pieces = Vec::new();
-        for shard in &shards {
-            if shard.closed && self.has_ended(shard).await? {
-                ended.push(&shard.id);
-            } else if shard.parents.iter().all(|parent| ended.contains(&parent)) {
-                pieces.push(self.lease_of(shard));
-            }
-        }
-        self.ready.ready();
-        Ok(pieces)
+impl Stage for Parts {
+    fn stream(&self) -> &dyn Stream {
+        &*self.clean
     }
 
-    async fn run(&self, piece: &str, stop: Stop) -> Result<Ending, Failure> {
-        let shards = self.shards().await?;
-        let Some(shard) = shards.into_iter().find(|shard| self.lease_of(shard) == piece) else {
-            return Err(Failure::Again(format!("the clean stream no longer lists the shard of {piece}")));
-        };
-        let owner = Owner::open(self.parts.clone(), shard).await.map_err(failure)?;
-        match owner.run(stop).await.map_err(failure)? {
-            Outcome::Ended => Ok(Ending::Done),
-            Outcome::Stopped => Ok(Ending::Stopped),
-        }
+    fn chain_of(&self, shard: &ShardId) -> ChainId {
+        chain::of_shard(&*self.clean, shard)
     }
-}
 
-fn again(error: &dyn std::error::Error) -> Failure {
-    Failure::Again(error.to_string())
-}
+    async fn has_ended(&self, chain: &ChainId) -> Result<bool, OwnerError> {
+        owner::has_ended(&*self.ledger, chain).await
+    }
 
-fn failure(error: OwnerError) -> Failure {
-    match error {
-        OwnerError::Halt(halt) => Failure::Fatal(halt.into()),
-        other => again(&other),
+    async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {
+        Owner::open(self.clone(), shard).await?.run(stop).await
     }
 }

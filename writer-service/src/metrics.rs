@@ -20,3 +20,6 @@ pub(crate) static HOLES: LazyLock<GaugeVec> = LazyLock::new(|| {
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_writer_lag_seconds", "How far behind the clean shard's tip", &["shard"]).expect(ONCE)
 });
+pub(crate) static FORGOTTEN: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("forebay_writer_forgotten_origins_total", "Origins that ended long ago, dropped").expect(ONCE)
+});

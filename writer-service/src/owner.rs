@@ -4,9 +4,10 @@
 //! known to exist. **Settled**: the head entry says that all objects exist.
 
 use crate::budget::{Budget, Share};
-use crate::chain::{self, ChainError};
+use crate::chain;
 use crate::config::Config;
 use crate::deal::{Deal, Slot};
+use crate::forget::{Forgetting, Standing};
 use crate::holes::Holes;
 use crate::metrics;
 use crate::write::{Sets, Taken, Taker, Understood, understand, unregistered};
@@ -14,15 +15,17 @@ use bytes::Bytes;
 use lake::layout::ObjectName;
 use lake::parquet_file::{self, Identity, ObjectError};
 use lake::{Lake, LakeError};
-use ledger::{Ledger, LedgerError, Patience, append_until_decided, for_each_slot};
+use ledger::keeper::Ending;
+use ledger::{Ledger, LedgerError, append_until_decided, for_each_slot};
+use ownership::{MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE};
 use schema::rows::Rows;
 use schema::v1::{Announcement, LakeObject, WriterGenesis, writer_entry};
-use schema::{ChainId, Origin, Position};
+use schema::{ChainId, Position};
 use service::{Env, Halt, Rule, Rules, Stop};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{ReadError, ReadLimit, Record, Shard, Stream, found_little};
+use stream::{ReadLimit, Record, Shard, Stream, found_little};
 use tokio::time::Instant;
 
 /// Most clean records that are read at a time. Source: GetRecords' limit,
@@ -34,14 +37,6 @@ const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Parts smaller than this are not closed early: it would free next to nothing.
 const EVICTED_BYTES_MIN: usize = 1 << 20;
-
-/// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
-const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
-
-/// Pause before something that failed is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
-const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
 
 /// Where Parquet is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,57 +58,6 @@ pub struct Parts {
     pub budget: Budget,
     pub encode: Encode,
     pub rules: Rules,
-}
-
-/// How an owner's work came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The shard is closed, and all its objects exist. Nobody need own it again.
-    Ended,
-    /// Asked to stop, and nothing is left to redo.
-    Stopped,
-}
-
-/// Why an owner gave up. All but [`OwnerError::Halt`] are put right by starting anew.
-#[derive(Debug, thiserror::Error)]
-pub enum OwnerError {
-    #[error("parent chain {0} has not ended")]
-    ParentRuns(ChainId),
-    #[error("the owner's memory is too old to go on with")]
-    Stale,
-    #[error(transparent)]
-    Ledger(LedgerError),
-    #[error(transparent)]
-    Stream(ReadError),
-    #[error(transparent)]
-    Halt(#[from] Halt),
-}
-
-impl From<LedgerError> for OwnerError {
-    fn from(error: LedgerError) -> OwnerError {
-        match error {
-            LedgerError::Damaged { .. } | LedgerError::TooLarge { .. } => Halt(error.to_string()).into(),
-            other => OwnerError::Ledger(other),
-        }
-    }
-}
-
-impl From<ReadError> for OwnerError {
-    fn from(error: ReadError) -> OwnerError {
-        match error {
-            ReadError::Unavailable(_) => OwnerError::Stream(error),
-            _ => Halt(error.to_string()).into(),
-        }
-    }
-}
-
-impl From<ChainError> for OwnerError {
-    fn from(error: ChainError) -> OwnerError {
-        match error {
-            ChainError::Ledger(error) => error.into(),
-            ChainError::Halt(halt) => halt.into(),
-        }
-    }
 }
 
 /// An object's content.
@@ -194,6 +138,7 @@ pub struct Owner {
     positions: VecDeque<(u64, Position)>,
     share: Share,
     holes: Holes,
+    forgetting: Forgetting,
     ended: bool,
     last_sure: Instant,
     /// When the shard is worth reading again.
@@ -220,6 +165,7 @@ impl Owner {
             positions: VecDeque::new(),
             share: parts.budget.share(),
             holes: Holes::default(),
+            forgetting: Forgetting::new(),
             ended: false,
             taker: Taker::default(),
             parts,
@@ -297,9 +243,9 @@ impl Owner {
     }
 
     /// Works until the shard ends or `stop` is signalled and everything that was read is in the lake and written down.
-    pub async fn run(mut self, stop: Stop) -> Result<Outcome, OwnerError> {
+    pub async fn run(mut self, stop: Stop) -> Result<Ending, OwnerError> {
         if self.ended {
-            return Ok(Outcome::Ended);
+            return Ok(Ending::Done);
         }
         loop {
             if !self.pending.is_empty() {
@@ -317,11 +263,11 @@ impl Owner {
                 self.evict().await?;
             } else if end {
                 self.announce(true).await?;
-                return Ok(Outcome::Ended);
+                return Ok(Ending::Done);
             } else if !self.is_settled() && self.gathering.records == 0 {
                 self.announce(false).await?;
             } else if stopping {
-                return Ok(Outcome::Stopped);
+                return Ok(Ending::Stopped);
             }
         }
     }
@@ -372,26 +318,28 @@ impl Owner {
         gathering.records += 1;
         gathering.to = record.position.clone();
         gathering.since.get_or_insert_with(Instant::now);
+        self.forgetting.note_arrival(record.arrived_at);
         Ok(())
     }
 
     /// Reads a header and looks at whose ordinals it carries (PROTOCOL rule 21).
     async fn understand(&self, record: &Record, sets: &Sets) -> Result<Understood, OwnerError> {
-        let understood = understand(&self.shard.id, record)?;
+        let (understood, arrived_at) = (understand(&self.shard.id, record)?, record.arrived_at);
         let Understood::Clean { origin, record } = &understood else { return Ok(understood) };
-        if sets.knows(origin) || self.is_registered(origin).await? {
+        if sets.knows(origin) {
             return Ok(understood);
         }
-        tracing::error!(%origin, shard = %self.shard.id, "no dedup chain has registered this origin: its events go to quarantine");
+        let reason = match Standing::look(&*self.parts.ledger, origin, arrived_at).await? {
+            Standing::Registered => return Ok(understood),
+            Standing::Unregistered => "its origin is not registered",
+            Standing::Over => "its origin has ended long ago",
+        };
+        tracing::error!(%origin, shard = %self.shard.id, reason, "events of this origin go to quarantine");
         Ok(Understood::Foreign {
             origin: unregistered(origin.as_str()),
             bytes: record.body.as_ref().map_or_else(Bytes::new, |body| body.bytes.clone()),
-            reason: "its origin is not registered".to_string(),
+            reason: reason.to_string(),
         })
-    }
-
-    async fn is_registered(&self, origin: &Origin) -> Result<bool, OwnerError> {
-        Ok(!self.parts.ledger.load(&origin.chain(), 0, 1).await?.is_empty())
     }
 
     fn wait(&self) -> Duration {
@@ -438,6 +386,7 @@ impl Owner {
         parts.extend(encode_all(gathering.deal.finish(), self.parts.encode).await?);
         let number = self.next;
         let named = self.name(number, parts);
+        self.forgetting.apply(&mut self.sets);
         let announced_first = self.parts.rules.keeps(Rule::AnnounceBeforeUpload);
         if !announced_first {
             self.upload_unannounced(number, &named).await?;
@@ -461,6 +410,7 @@ impl Owner {
         self.positions.push_back((number, to));
         self.release_consumed().await;
         self.look_for_holes();
+        self.forgetting.look(&*self.parts.ledger, &self.sets).await?;
         if announced_first {
             self.announced(number, named);
             self.upload().await?;
@@ -600,10 +550,9 @@ fn same_objects(derived: &[LakeObject], recorded: &[LakeObject]) -> bool {
     sorted(derived) == sorted(recorded)
 }
 
-/// The chain of a clean shard. The epoch goes up only by hand, when a ledger had to be restored.
+/// The chain of a clean shard.
 pub fn chain_of(clean: &dyn Stream, shard: &Shard) -> ChainId {
-    const EPOCH: u32 = 0;
-    ChainId::writer(clean.incarnation(), &shard.id, EPOCH)
+    chain::of_shard(clean, &shard.id)
 }
 
 /// Whether a chain has its END.
@@ -616,7 +565,7 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGe
     let mut sets = Sets::default();
     let mut parent_chains = Vec::new();
     for id in &shard.parents {
-        let parent = ChainId::writer(parts.clean.incarnation(), id, 0);
+        let parent = chain::of_shard(&*parts.clean, id);
         match chain::head(&*parts.ledger, &parent).await? {
             Some((_, head)) if head.end || !parts.rules.keeps(Rule::ParentsFirst) => {
                 if parts.rules.keeps(Rule::SetsAreInherited) {

@@ -35,6 +35,12 @@ impl Sets {
         self.0.iter()
     }
 
+    /// Drops an origin whose set is exactly `[0, count)`; whether it was.
+    pub fn forget(&mut self, origin: &Origin, count: u64) -> bool {
+        let is_whole = self.0.get(origin).is_some_and(|set| set.is_dense() && set.end() == count);
+        is_whole && self.0.remove(origin).is_some()
+    }
+
     pub fn union(&mut self, other: &Sets) {
         for (origin, set) in &other.0 {
             self.0.entry(origin.clone()).or_default().union(set);

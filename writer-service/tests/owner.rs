@@ -10,19 +10,20 @@ use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, Ledger};
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
-use schema::v1::{DedupEntry, DedupGenesis, dedup_entry};
+use schema::v1::{Decision, DedupEntry, DedupGenesis, Lane, dedup_entry};
 use schema::{ChainId, EventId, HashKey, Kind, Origin, ShardId, Table, columns, record};
 use service::{Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
 use stream::{NewRecord, Stream};
 use tempfile::TempDir;
 use writer_service::budget::Budget;
-use writer_service::{Config, Encode, Outcome, Owner, OwnerError, Parts};
+use writer_service::{Config, Encode, Ending, Owner, OwnerError, Parts};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -36,17 +37,21 @@ struct House {
     parts: Parts,
     clean: EmbeddedStream,
     origin: Origin,
+    /// Time as the streams tell it, in microseconds.
+    clock: Arc<AtomicI64>,
     dir: TempDir,
 }
 
 async fn house(args: &[&str]) -> House {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::open(dir.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
+    let clock = Arc::new(AtomicI64::new(0));
+    let arrivals = clock.clone();
+    let options = Options::new(Arc::new(move || arrivals.load(SeqCst)), "a test");
+    let store = Arc::new(Store::open(dir.path(), options).unwrap());
     let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c1").await.unwrap();
     let ledger = EmbeddedLedger::new(store);
     let chain = ChainId::dedup("r1", &ShardId::new("raw-0000"), 0);
-    let genesis = DedupEntry { entry: Some(dedup_entry::Entry::Genesis(DedupGenesis::default())) };
-    ledger.append(&chain, 0, Entry { nonce: 1, bytes: record::encode(&genesis) }).await.unwrap();
+    put_entry(&ledger, &chain, 0, dedup_entry::Entry::Genesis(DedupGenesis::default())).await;
     let config = Only::parse_from(["writer", "--writer-settle-after", "20ms"].iter().chain(args)).config;
     let parts = Parts {
         clean: Arc::new(clean.clone()),
@@ -58,7 +63,12 @@ async fn house(args: &[&str]) -> House {
         encode: Encode::OnPool,
         rules: Rules::default(),
     };
-    House { parts, clean, origin: Origin::of(&chain, Kind::Events), dir }
+    House { parts, clean, origin: Origin::of(&chain, Kind::Events), clock, dir }
+}
+
+async fn put_entry(ledger: &dyn Ledger, chain: &ChainId, number: u64, entry: dedup_entry::Entry) {
+    let bytes = record::encode(&DedupEntry { entry: Some(entry) });
+    ledger.append(chain, number, Entry { nonce: number.into(), bytes }).await.unwrap();
 }
 
 fn clean_record(origin: &Origin, first: u64, count: u64, day: i64) -> Bytes {
@@ -82,12 +92,37 @@ impl House {
         self.put(clean_record(&self.origin, first, count, 20_000)).await;
     }
 
+    /// Ends the chain of the origin, now, with so many ordinals.
+    async fn end_origin(&self, count: u64) {
+        let lane = Some(Lane { first_ordinal: count, ..Lane::default() });
+        let (appended_at, quarantine) = (self.clock.load(SeqCst), Some(Lane::default()));
+        let end = Decision { end: true, events: lane, quarantine, appended_at, ..Decision::default() };
+        put_entry(&*self.parts.ledger, &self.origin.chain(), 1, dedup_entry::Entry::Decision(end)).await;
+    }
+
+    /// Moves the clock, and writes an event of another origin, which goes on.
+    async fn other_event(&self, day: i64, ordinal: u64) {
+        self.clock.store(day * DAY, SeqCst);
+        let chain = ChainId::dedup("r1", &ShardId::new("raw-0001"), 0);
+        put_entry(&*self.parts.ledger, &chain, 0, dedup_entry::Entry::Genesis(DedupGenesis::default())).await;
+        self.put(clean_record(&Origin::of(&chain, Kind::Events), ordinal, 1, 20_001)).await;
+        self.settle().await;
+    }
+
+    /// Origins in the sets of the head.
+    async fn origins(&self) -> Vec<String> {
+        let shard = self.clean.shards().await.unwrap().remove(0);
+        let chain = writer_service::owner::chain_of(&self.clean, &shard);
+        let (_, head) = writer_service::chain::head(&*self.parts.ledger, &chain).await.unwrap().unwrap();
+        head.sets_after.into_iter().map(|set| set.origin).collect()
+    }
+
     async fn open(&self) -> Result<Owner, OwnerError> {
         let shard = self.clean.shards().await.unwrap().remove(0);
         Owner::open(self.parts.clone(), shard).await
     }
 
-    async fn settle(&self) -> Outcome {
+    async fn settle(&self) -> Ending {
         let owner = self.open().await.unwrap();
         let stop = Stop::new();
         let stopping = stop.clone();
@@ -123,7 +158,7 @@ async fn every_ordinal_becomes_one_row_in_whatever_order_it_comes() {
     for (first, count) in [(5, 3), (0, 2), (1, 5), (5, 3), (8, 1)] {
         house.events(first, count).await;
     }
-    assert_eq!(house.settle().await, Outcome::Stopped);
+    assert_eq!(house.settle().await, Ending::Stopped);
     assert_eq!(house.ordinals().await, (0..9).collect::<Vec<_>>());
 }
 
@@ -207,6 +242,71 @@ async fn little_memory_means_more_objects_and_the_same_rows() {
     }
     house.settle().await;
     assert_eq!(house.ordinals().await.len(), 10_000);
+}
+
+#[tokio::test]
+async fn an_origin_that_ended_long_ago_is_forgotten_and_what_strays_in_later_is_not_taken_twice() {
+    let house = house(&[]).await;
+    house.events(0, 5).await;
+    house.end_origin(5).await;
+    house.other_event(29, 0).await;
+    assert_eq!(house.origins().await, ["r1/raw-0000/0", "r1/raw-0001/0"]);
+    house.other_event(31, 1).await;
+    assert_eq!(house.origins().await, ["r1/raw-0001/0"]);
+
+    assert_eq!(house.ordinals().await, [0, 0, 1, 1, 2, 3, 4], "five of the one and two of the other");
+    house.events(1, 2).await;
+    house.settle().await;
+    assert_eq!(house.ordinals().await, [0, 0, 1, 1, 2, 3, 4]);
+    assert_eq!(house.origins().await, ["r1/raw-0001/0"]);
+    assert_eq!(house.keys("live/quarantine/").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_origin_with_an_ordinal_missing_is_not_forgotten_and_can_be_repaired() {
+    let house = house(&[]).await;
+    house.events(0, 3).await;
+    house.end_origin(5).await;
+    house.other_event(31, 0).await;
+    house.other_event(33, 1).await;
+    assert_eq!(house.origins().await, ["r1/raw-0000/0", "r1/raw-0001/0"]);
+    house.events(3, 2).await;
+    house.settle().await;
+    assert_eq!(house.ordinals().await, [0, 0, 1, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_arrived_in_time_is_taken_however_late_it_is_read() {
+    let house = house(&[]).await;
+    house.events(0, 5).await;
+    house.end_origin(5).await;
+    house.other_event(400, 0).await;
+    assert_eq!(house.ordinals().await, [0, 0, 1, 2, 3, 4]);
+    assert!(house.keys("live/quarantine/").await.is_empty());
+}
+
+#[tokio::test]
+async fn the_next_owner_derives_the_same_rows_of_an_origin_that_was_forgotten() {
+    let house = house(&[]).await;
+    house.events(0, 5).await;
+    house.end_origin(5).await;
+    house.other_event(31, 0).await;
+    house.clock.store(31 * DAY, SeqCst);
+    house.events(0, 5).await;
+    house.settle().await;
+    let before = house.keys("live/").await;
+    let strayed = house.keys("live/quarantine/").await.remove(0);
+    std::fs::remove_file(house.dir.path().join("lake").join(Path::new(&strayed))).unwrap();
+    // As if the owner had died right after it announced the stray.
+    let name = lake::layout::ObjectName::parse(&strayed).unwrap();
+    let lake::layout::Role::Live { entry, .. } = name.role else { panic!("{strayed} is of no writer") };
+    let ledger = Arc::new(Headless { ledger: house.parts.ledger.clone(), from: entry + 1 });
+    let shard = house.clean.shards().await.unwrap().remove(0);
+    let owner = Owner::open(Parts { ledger, ..house.parts.clone() }, shard).await.unwrap();
+    let stop = Stop::new();
+    stop.cancel();
+    assert!(matches!(owner.run(stop).await, Err(OwnerError::Ledger(ledger::LedgerError::Taken { .. }))));
+    assert_eq!(house.keys("live/").await, before);
 }
 
 /// A ledger in which the entries from number `from` on have not been written yet, as far as readers can tell.

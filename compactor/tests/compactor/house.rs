@@ -75,6 +75,7 @@ impl House {
             memory_bytes_max: 512 << 20,
             spill_dir: Some(dir.path().join("spill")),
             grace: Duration::from_secs(86_400),
+            keep_announcements: Duration::from_secs(7 * 86_400),
         };
         let clock = Arc::new(SetClock(AtomicI64::new(DAY.start_micros())));
         House {
@@ -147,7 +148,8 @@ impl House {
     }
 
     pub(crate) async fn announce(&self, chain: &ChainId, number: u64, objects: Vec<LakeObject>, done_through: u64) {
-        let announcement = Announcement { objects, done_through, ..Announcement::default() };
+        let appended_at = self.clock.0.load(SeqCst);
+        let announcement = Announcement { objects, done_through, appended_at, ..Announcement::default() };
         self.append(chain, number, writer_entry::Entry::Announcement(announcement)).await;
     }
 

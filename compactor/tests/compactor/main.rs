@@ -8,3 +8,4 @@ mod house;
 mod limits;
 mod network;
 mod sweep;
+mod trim;

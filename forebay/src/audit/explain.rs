@@ -46,7 +46,8 @@ pub(super) struct Explanation<'a> {
 /// One decided id.
 struct One<'a> {
     chain: &'a ChainId,
-    entry: u64,
+    /// Unknown where it was trimmed.
+    entry: Option<u64>,
     lane: usize,
     kind: Kind,
     ordinal: u64,
@@ -62,9 +63,21 @@ impl Explanation<'_> {
             let lanes = number * KINDS.len()..(number + 1) * KINDS.len();
             if everywhere || self.absent[lanes].iter().any(|absent| !absent.all.is_empty()) {
                 self.chain(ledger, decided, number, chain).await?;
+                self.trimmed_voids(decided, number, chain);
             }
         }
         Ok(())
+    }
+
+    /// Voids are all that is left of trimmed entries.
+    fn trimmed_voids(&mut self, decided: &Decided, number: usize, chain: &ChainId) {
+        for (k, kind) in KINDS.into_iter().enumerate() {
+            let lane = number * KINDS.len() + k;
+            let numbering = &decided.lanes[lane];
+            for (&ordinal, &id) in &numbering.trimmed_voids {
+                self.look(&One { chain, entry: None, lane, kind, ordinal, id }, numbering);
+            }
+        }
     }
 
     async fn chain(
@@ -80,7 +93,7 @@ impl Explanation<'_> {
                 let lane = number * KINDS.len() + k;
                 let numbering = &decided.lanes[lane];
                 for (ordinal, id, received_at) in each_id(lane_of(&decision, kind)) {
-                    let one = One { chain, entry, lane, kind, ordinal, id };
+                    let one = One { chain, entry: Some(entry), lane, kind, ordinal, id };
                     self.look(&one, numbering);
                     if self.repeated[k].contains(&id) {
                         let is_void = numbering.voids.contains(ordinal);
@@ -102,7 +115,10 @@ impl Explanation<'_> {
         }
         self.absent_sums[lane] = self.absent_sums[lane].wrapping_add(id.hash().0);
         self.absent_met[lane] += 1;
-        let position = || format!("ordinal {ordinal} of {}, decided by chain {chain}, entry {entry}", numbering.origin);
+        let position = || {
+            let entry = entry.map_or_else(|| "an entry that is gone".to_string(), |entry| format!("entry {entry}"));
+            format!("ordinal {ordinal} of {}, decided by chain {chain}, {entry}", numbering.origin)
+        };
         let is_missing = absent.missing.contains(ordinal);
         if is_missing && self.findings.has_room("missing") {
             self.findings.add_many("missing", 0, format_args!("{id}: {}", position()));

@@ -39,6 +39,12 @@ impl Flow {
         Ok(flow)
     }
 
+    /// As it looks while a writer has something to read.
+    #[cfg(test)]
+    pub(super) fn of_a_busy_writer() -> Flow {
+        Flow { writer: vec!["clean shard clean-0000".to_string()], ..Flow::default() }
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.unsettled().next().is_none()
     }

@@ -1,6 +1,7 @@
 //! The comparison: what was decided against what is held.
 
 use super::bitmap::{intersection, without};
+use super::deep::Depth;
 use super::explain::{Absent, Explanation, Fate};
 use super::flow::{self, Flow};
 use super::numbering::{Decided, KINDS, Numbering};
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Most places that still have something in flight which a remark names.
 const UNSETTLED_SHOWN_MAX: usize = 3;
 
-/// Most ids accepted twice that a remark names.
+/// Most ids accepted twice, or of which that is not known, that a remark names.
 const REPEATS_SHOWN_MAX: usize = 3;
 
 /// Everything that is read but the rows.
@@ -26,6 +27,7 @@ pub(super) struct Evidence {
     flow: Flow,
     decided: Decided,
     objects: Objects,
+    depth: Depth,
     findings: Findings,
 }
 
@@ -34,21 +36,22 @@ impl Evidence {
     pub(super) async fn gather(
         embedded: Embedded,
         listed: BTreeSet<String>,
+        depth: Depth,
         examples_max: usize,
     ) -> anyhow::Result<Evidence> {
         let mut findings = Findings::new(examples_max);
         let flow = Flow::look(&embedded).await?;
         let decided = Decided::read(&*embedded.ledger, &mut findings).await?;
         let objects = Objects::read(&*embedded.ledger, &*embedded.lake, listed, &mut findings).await?;
-        Ok(Evidence { embedded, flow, decided, objects, findings })
+        Ok(Evidence { embedded, flow, decided, objects, depth, findings })
     }
 }
 
 /// Reads the rows and compares.
 pub(super) async fn judge(evidence: Evidence, mut receipts: Option<Receipts>) -> anyhow::Result<Report> {
-    let Evidence { embedded, flow, mut decided, objects, mut findings } = evidence;
+    let Evidence { embedded, flow, mut decided, objects, depth, mut findings } = evidence;
     let lanes = &decided.lanes;
-    let reading = Reading { lake: &*embedded.lake, lanes, receipts: receipts.as_mut(), findings: &mut findings };
+    let reading = Reading { lake: &*embedded.lake, lanes, receipts: receipts.as_mut(), depth, findings: &mut findings };
     let rows = reading.read(objects.named, &objects.balances).await?;
 
     let absent = absent(&decided.lanes, &rows.held, &objects.settled, &flow);
@@ -93,6 +96,10 @@ fn absent(lanes: &[Numbering], held: &[Held], settled: &BTreeMap<Origin, Interva
         let mut due = settled.get(&lane.origin).unwrap_or(&none).clone();
         if flow.is_written() {
             due.insert(0, lane.forwarded);
+        }
+        // Writers have had rows of it, and forgot it: they do once they have them all.
+        if lane.is_ended && held.exact.len() > 0 && !settled.contains_key(&lane.origin) {
+            due.insert(0, lane.end);
         }
         let missing = intersection(&without(&all, &void), &due);
         Absent { all, void, missing }
@@ -180,8 +187,28 @@ impl Judgement<'_> {
 
     /// Only further copies of an id may be dropped.
     fn dropped(&mut self, repeated: &[HashSet<EventId>; 2]) {
-        for id in self.rows.dropped.iter().filter(|id| repeated.iter().all(|ids| !ids.contains(id))) {
+        let dropped = self.rows.dropped.iter().filter(|id| repeated.iter().all(|ids| !ids.contains(id)));
+        if self.trimmed() > 0 {
+            let ids: Vec<String> = dropped.map(ToString::to_string).collect();
+            return self.unknown(&ids, "were dropped by compaction as further copies");
+        }
+        for id in dropped {
             self.findings.add("dropped without need", format_args!("{id}: it was accepted once"));
+        }
+    }
+
+    /// How many ordinals were decided by entries that are gone.
+    fn trimmed(&self) -> u64 {
+        self.decided.lanes.iter().map(|lane| lane.trimmed).sum()
+    }
+
+    /// Says what the chains could tell only if they were not trimmed.
+    fn unknown(&mut self, ids: &[String], what: &str) {
+        if !ids.is_empty() {
+            let (count, shown) = (ids.len(), ids[..ids.len().min(REPEATS_SHOWN_MAX)].join("\n  "));
+            self.remarks.push(format!(
+                "{count} ids {what}; the chains were trimmed, so whether that is right is not known:\n  {shown}"
+            ));
         }
     }
 
@@ -208,14 +235,19 @@ impl Judgement<'_> {
                 Fate::Lost(position) => self.findings.add("acknowledged, not there", format_args!("{id}: {position}")),
                 Fate::Unknown => {
                     lost += 1;
-                    self.findings.add("acknowledged, not there", format_args!("{id}: it was never decided"));
+                    let so_far = if self.trimmed() > 0 { ", as far back as the chains go" } else { "" };
+                    self.findings.add("acknowledged, not there", format_args!("{id}: it was never decided{so_far}"));
                 }
             }
         }
         for kind in KINDS {
             let unexcused = |(id, _): &(EventId, u8)| !repeated[kind as usize].contains(id);
-            for (id, times) in receipts.of(kind).repeated().filter(unexcused) {
-                self.findings.add("acknowledged, there more than once", format_args!("{id}: {times} times"));
+            let times = |(id, times): (EventId, u8)| format!("{id}: {times} times");
+            let told: Vec<String> = receipts.of(kind).repeated().filter(unexcused).map(times).collect();
+            if self.trimmed() > 0 {
+                self.unknown(&told, "of the ledger file are there more than once");
+            } else {
+                told.iter().for_each(|told| self.findings.add("acknowledged, there more than once", told));
             }
         }
         let [accepted, quarantined] = KINDS.map(|kind| receipts.of(kind).len());
@@ -227,10 +259,19 @@ impl Judgement<'_> {
     }
 
     fn asides(&mut self, flow: &Flow) {
+        if self.trimmed() > 0 {
+            let count = self.trimmed();
+            self.remarks.push(format!(
+                "chains were trimmed: of the first {count} ordinals, numbers and sums are checked, and not which copies were \
+                 met or accepted again; duplicates are those met since"
+            ));
+        }
         let counts = &self.rows.counts;
         if counts.unregistered > 0 {
             let count = counts.unregistered;
-            self.remarks.push(format!("{count} rows in quarantine are of origins that no dedup chain has registered"));
+            self.remarks.push(format!(
+                "{count} rows in quarantine are of origins that no dedup chain has registered, or that ended long ago"
+            ));
         }
         if counts.unreadable > 0 {
             let count = counts.unreadable;
@@ -272,4 +313,31 @@ fn told(id: EventId, acceptances: &[Acceptance]) -> String {
         format!("chain {chain}, entry {entry}, ordinal {ordinal}")
     };
     format!("{id}: {}", acceptances.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::{ChainId, ShardId};
+
+    /// Five ordinals of an origin whose chain has ended, of which the lake holds the first `held`.
+    fn missing(held_count: u64, settled: &[(u64, u64)]) -> u64 {
+        let origin = Origin::of(&ChainId::dedup("r1", &ShardId::new("raw-0000"), 0), Kind::Events);
+        let lane = Numbering { end: 5, forwarded: 5, is_ended: true, ..Numbering::new(origin.clone()) };
+        let mut held = Held::new(5);
+        (0..held_count).for_each(|ordinal| assert!(held.exact.insert(ordinal)));
+        let mut sets = BTreeMap::new();
+        for &(start, end) in settled {
+            sets.entry(origin.clone()).or_insert_with(IntervalSet::default).insert(start, end);
+        }
+        absent(&[lane], &[held], &sets, &Flow::of_a_busy_writer())[0].missing.len()
+    }
+
+    #[test]
+    fn all_ordinals_of_an_origin_that_writers_forgot_must_be_there() {
+        assert_eq!(missing(3, &[]), 2, "there are rows of it, and no set has it any more");
+        assert_eq!(missing(3, &[(0, 3)]), 0, "the others are on their way");
+        assert_eq!(missing(0, &[]), 0, "no writer has read it yet");
+        assert_eq!(missing(3, &[(0, 4)]), 1);
+    }
 }

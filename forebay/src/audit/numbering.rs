@@ -1,14 +1,18 @@
 //! What the dedup chains decided: which ordinals there are, and which ids they stand for.
 //!
-//! **Lane**: the ordinals of one kind on a chain; it has an origin of its own.
+//! **Lane**: the ordinals of one kind on a chain; it has an origin of its own. **Trimmed**: entries at the start of a chain
+//! that are too old to be kept. The first one that is left says how many ordinals they gave and what their ids add up to;
+//! which ids these were, and which copies were met, nobody can say any more. Their voids were saved.
 
 use super::report::Findings;
 use anyhow::Context;
 use dedup_service::chain;
+use dedup_service::retention::saved_voids;
 use ledger::{Ledger, LedgerError, for_each_slot};
 use schema::id::sum_hashes;
-use schema::v1::{Decision, Lane};
+use schema::v1::{Decision, Lane, Void};
 use schema::{ChainId, EventId, IntervalSet, Kind, Origin, record};
+use std::collections::BTreeMap;
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Events, Kind::Quarantine];
 
@@ -26,6 +30,12 @@ pub(super) struct Numbering {
     /// Sum of H(id) over `[0, end)`, as the chain recorded it.
     pub(super) sum: u128,
     pub(super) voids: IntervalSet,
+    /// Ordinals `[0, trimmed)` were decided by entries that are gone.
+    pub(super) trimmed: u64,
+    /// The void ones among them, and their ids.
+    pub(super) trimmed_voids: BTreeMap<u64, EventId>,
+    /// The chain has its END: there will be no more of them.
+    pub(super) is_ended: bool,
 }
 
 /// What all dedup chains decided.
@@ -36,7 +46,7 @@ pub(super) struct Decided {
     pub(super) parents: Vec<Vec<ChainId>>,
     /// Two for each chain, in the order of [`KINDS`].
     pub(super) lanes: Vec<Numbering>,
-    /// Events that were met at home, copies included.
+    /// Events that were met at home, copies included; of trimmed entries those that they accepted.
     pub(super) accepted: u64,
     pub(super) duplicates: u64,
     /// Ids of each kind, in no order, 16 bytes each: who wants to know which were accepted twice must hold them all.
@@ -58,8 +68,10 @@ impl Decided {
         let parents = genesis.map(|genesis| genesis.parent_chains).unwrap_or_default();
         let mut lanes = KINDS.map(|kind| LaneSoFar::new(Origin::of(&chain, kind)));
         let (accepted, duplicates, ids) = (&mut self.accepted, &mut self.duplicates, &mut self.ids);
+        let mut is_ended = false;
         for_each_decision(ledger, &chain, |number, decision| {
             let at = At { chain: &chain, number };
+            is_ended = decision.end;
             *accepted += u64::from(decision.met - decision.strays.min(decision.met));
             *duplicates += u64::from(decision.duplicates);
             let mut unique = 0;
@@ -79,10 +91,44 @@ impl Decided {
             }
         })
         .await?;
-        self.lanes.extend(lanes.map(LaneSoFar::finish));
+        let mut lanes = lanes.map(LaneSoFar::finish);
+        let saved = saved_voids(ledger, &chain).await.with_context(|| format!("read the voids of chain {chain}"))?;
+        for lane in &mut lanes {
+            lane.is_ended = is_ended;
+            lane.save(&saved);
+            self.accepted += lane.trimmed;
+        }
+        self.lanes.extend(lanes);
         self.parents.push(parents.iter().map(ChainId::new).collect());
         self.chains.push(chain);
         Ok(())
+    }
+}
+
+impl Numbering {
+    /// No ordinals yet.
+    pub(super) fn new(origin: Origin) -> Numbering {
+        Numbering {
+            origin,
+            end: 0,
+            forwarded: 0,
+            sum: 0,
+            voids: IntervalSet::default(),
+            trimmed: 0,
+            trimmed_voids: BTreeMap::new(),
+            is_ended: false,
+        }
+    }
+
+    /// Takes the voids whose entries are gone.
+    fn save(&mut self, voids: &[Void]) {
+        for void in voids.iter().filter(|void| void.kind == self.origin.kind() as i32) {
+            let numbered = (void.first_ordinal..self.trimmed).zip(record::ids(&void.ids));
+            numbered.for_each(|(ordinal, id)| {
+                self.voids.insert(ordinal, ordinal + 1);
+                self.trimmed_voids.insert(ordinal, id);
+            });
+        }
     }
 }
 
@@ -143,8 +189,7 @@ struct LaneSoFar {
 
 impl LaneSoFar {
     fn new(origin: Origin) -> LaneSoFar {
-        let numbering = Numbering { origin, end: 0, forwarded: 0, sum: 0, voids: IntervalSet::default() };
-        LaneSoFar { numbering, is_first: true, unforwarded: Default::default() }
+        LaneSoFar { numbering: Numbering::new(origin), is_first: true, unforwarded: Default::default() }
     }
 
     fn take(&mut self, at: &At<'_>, lane: &Lane, forwarded_through: u64, findings: &mut Findings) {
@@ -153,6 +198,7 @@ impl LaneSoFar {
         if std::mem::take(&mut self.is_first) {
             // Entries before it may have been trimmed; then it says where they had come to.
             self.numbering.end = lane.first_ordinal;
+            self.numbering.trimmed = lane.first_ordinal;
             self.numbering.sum = told.wrapping_sub(added);
             if at.number == 1 && (lane.first_ordinal, self.numbering.sum) != (0, 0) {
                 findings.add("chain", format_args!("{at}: {} does not begin at 0", self.numbering.origin));
@@ -178,5 +224,83 @@ impl LaneSoFar {
 
     fn finish(self) -> Numbering {
         self.numbering
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use dedup_service::{Config, Parts, Retention};
+    use ledger::embedded::EmbeddedLedger;
+    use schema::ShardId;
+    use schema::v1::{DedupGenesis, dedup_entry};
+    use service::{Env, Rules};
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use store::{Options, Store};
+    use stream::embedded::EmbeddedStream;
+
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    async fn parts(store: Arc<Store>) -> Parts {
+        let open = async |name: &str| EmbeddedStream::open(&store, name, NonZeroU32::MIN, "r1").await.unwrap();
+        Parts {
+            raw: Arc::new(open("raw").await),
+            clean: Arc::new(open("clean").await),
+            ledger: Arc::new(EmbeddedLedger::new(store.clone())),
+            env: Env::system(),
+            config: <Only as clap::Parser>::parse_from(["dedup"]).config,
+            window_ids_max: 1,
+            rules: Rules::default(),
+        }
+    }
+
+    fn ids(ids: std::ops::Range<u64>) -> Bytes {
+        ids.flat_map(|id| EventId(id.into()).to_bytes()).collect()
+    }
+
+    /// Entry `number` of a chain: it accepts three events, and gives up on the first of the entry before.
+    fn decision(number: u64) -> Decision {
+        let first = 3 * (number - 1);
+        let sum_through = sum_hashes(record::ids(&ids(0..first + 3))).to_be_bytes().to_vec().into();
+        let lane = Lane { first_ordinal: first, count: 3, ids: ids(first..first + 3), sum_through, ..Lane::default() };
+        let voided = first.saturating_sub(3);
+        let kind = Kind::Events.into();
+        let void = Void { kind, first_ordinal: voided, ids: ids(voided..voided + 1), reason: String::new() };
+        let voids = if number > 1 { vec![void] } else { Vec::new() };
+        let quarantine = Some(Lane { sum_through: vec![0; 16].into(), ..Lane::default() });
+        Decision { events: Some(lane), quarantine, met: 3, voids, forwarded_through: number, ..Decision::default() }
+    }
+
+    #[tokio::test]
+    async fn a_trimmed_chain_gives_the_same_numbers_sums_and_voids() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
+        let parts = parts(store).await;
+        let chain = ChainId::dedup("r1", &ShardId::new("raw-0000"), 0);
+        let genesis = dedup_entry::Entry::Genesis(DedupGenesis::default());
+        parts.ledger.append(&chain, 0, chain::encode(0, genesis)).await.unwrap();
+        for number in 1..6 {
+            let entry = chain::encode(number.into(), dedup_entry::Entry::Decision(decision(number)));
+            parts.ledger.append(&chain, number, entry).await.unwrap();
+        }
+        let mut findings = Findings::new(9);
+        let before = Decided::read(&*parts.ledger, &mut findings).await.unwrap();
+        assert_eq!(Retention::new(&parts).trim().await.unwrap(), 4);
+        let after = Decided::read(&*parts.ledger, &mut findings).await.unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        let told = |decided: &Decided| {
+            let lane = &decided.lanes[0];
+            (decided.accepted, lane.end, lane.forwarded, lane.sum, lane.voids.clone())
+        };
+        assert_eq!(told(&after), told(&before));
+        assert_eq!((before.lanes[0].trimmed, after.lanes[0].trimmed), (0, 12));
+        let voids: Vec<(u64, EventId)> = after.lanes[0].trimmed_voids.clone().into_iter().collect();
+        assert_eq!(voids, [0, 3, 6].map(|ordinal| (ordinal, EventId(ordinal.into()))));
     }
 }

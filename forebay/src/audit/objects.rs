@@ -3,6 +3,7 @@
 //! **Settled**: below the recorded `done_through` of its writer chain: the object exists. **Covered**: its rows are in the
 //! outputs of a complete plan; it goes after a grace. **Stray**: in the lake, and no chain names it.
 
+use super::lost::Known;
 use super::report::Findings;
 use anyhow::Context;
 use lake::layout::{DROPPED, FINAL, LIVE, ObjectName, Role, table_prefix};
@@ -33,7 +34,7 @@ pub(super) enum View {
 }
 
 /// What must be in an object, as its chain has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) rows: u64,
     pub(super) hash: u128,
@@ -86,13 +87,21 @@ impl Objects {
         listed: BTreeSet<String>,
         findings: &mut Findings,
     ) -> anyhow::Result<Objects> {
-        let mut reading = Reading { objects: Objects::default(), covered: BTreeMap::new(), listed, findings };
+        let mut reading = Reading {
+            objects: Objects::default(),
+            covered: BTreeMap::new(),
+            planned: BTreeMap::new(),
+            known: Known::default(),
+            listed,
+            findings,
+        };
         for chain in ledger.chains(PLANS).await.context("list the chains of plans")? {
             reading.plans(ledger, lake, &chain).await?;
         }
         for chain in ledger.chains(WRITERS).await.context("list the writers' chains")? {
             reading.announcements(ledger, &chain).await?;
         }
+        std::mem::take(&mut reading.known).compare(ledger, reading.findings).await?;
         Ok(reading.finish())
     }
 }
@@ -103,6 +112,10 @@ type Covered = BTreeMap<String, u64>;
 struct Reading<'a> {
     objects: Objects,
     covered: BTreeMap<(Table, Day), Covered>,
+    /// Listed inputs of plans, and who took them up: writers' chains are trimmed of what plans have.
+    planned: BTreeMap<String, (Table, View, String)>,
+    /// Dedup chains that writers know.
+    known: Known,
     /// Objects that nobody has named so far.
     listed: BTreeSet<String>,
     findings: &'a mut Findings,
@@ -128,13 +141,23 @@ impl Reading<'_> {
         .with_context(|| format!("read chain {chain}"))?;
         let last = entries.len().saturating_sub(1);
         for (number, plan) in entries.into_iter().enumerate() {
-            let is_complete = exists(lake, &plan.dropped_key).await?;
+            let (is_complete, by) = (exists(lake, &plan.dropped_key).await?, format!("chain {chain}, plan {number}"));
             if is_complete || number < last {
                 // A plan that another one follows is complete (PROTOCOL rule 27): if an object is gone, that is found.
-                self.complete(day, format!("chain {chain}, plan {number}"), plan)?;
+                self.inputs(day.0, View::Covered, &by, &plan)?;
+                self.complete(day, by, plan)?;
             } else {
+                self.inputs(day.0, View::Live, &by, &plan)?;
                 self.open(&plan);
             }
+        }
+        Ok(())
+    }
+
+    /// Notes the inputs of a plan that are still there.
+    fn inputs(&mut self, table: Table, view: View, by: &str, plan: &PlanEntry) -> anyhow::Result<()> {
+        for input in compactor::plan::inputs(plan)?.into_iter().filter(|input| self.listed.contains(&input.key)) {
+            self.planned.insert(input.key, (table, view, by.to_string()));
         }
         Ok(())
     }
@@ -167,6 +190,7 @@ impl Reading<'_> {
         let Some((_, head)) = writer_service::chain::head(ledger, chain).await.with_context(context)? else {
             return Ok(());
         };
+        self.known.writer(chain, &writer_service::chain::sets(chain, &head.sets_after).with_context(context)?);
         let through = head.done_through;
         for_each_slot(ledger, chain, 1, |slot| {
             let announcement = writer_service::chain::announcement(chain, slot.number, slot.entry.bytes);
@@ -210,8 +234,12 @@ impl Reading<'_> {
     }
 
     fn finish(self) -> Objects {
-        let Reading { mut objects, listed, findings, .. } = self;
+        let Reading { mut objects, mut planned, listed, findings, .. } = self;
         for key in listed {
+            if let Some((table, view, by)) = planned.remove(&key) {
+                objects.named.push(Named { key, table, view, by, content: None });
+                continue;
+            }
             findings.add("stray object", format_args!("{key}: no chain names it"));
             if let Some(ObjectName { table, .. }) = ObjectName::parse(&key) {
                 let by = "nobody".to_string();

@@ -1,6 +1,7 @@
 //! What the objects hold: which ordinals, how often, and the sums of their ids' hashes.
 
 use super::bitmap::Bitmap;
+use super::deep::{Depth, Sum};
 use super::numbering::Numbering;
 use super::objects::{Balance, Content, Named, View};
 use super::receipts::Receipts;
@@ -56,6 +57,7 @@ pub(super) struct Reading<'a> {
     pub(super) lake: &'a dyn Lake,
     pub(super) lanes: &'a [Numbering],
     pub(super) receipts: Option<&'a mut Receipts>,
+    pub(super) depth: Depth,
     pub(super) findings: &'a mut Findings,
 }
 
@@ -98,8 +100,9 @@ impl Reading<'_> {
 
     async fn rows_of(&mut self, named: &Named, rows: &mut Rows) -> Result<Identity, ObjectError> {
         let Named { key, table, by, .. } = named;
-        let columns = [table.id_column(), ORIGIN, ORDINAL];
-        let mut reader = ObjectReader::open(self.lake, *table, key, Columns::Only(&columns)).await?;
+        let who = [table.id_column(), ORIGIN, ORDINAL];
+        let columns = if self.depth == Depth::Deep { Columns::All } else { Columns::Only(&who) };
+        let mut reader = ObjectReader::open(self.lake, *table, key, columns).await?;
         let identity = reader.identity()?;
         let found = Content { rows: identity.rows, hash: identity.rows_hash };
         if let Some(announced) = named.content.filter(|announced| *announced != found) {
@@ -109,10 +112,17 @@ impl Reading<'_> {
         }
         let damaged =
             |detail: &dyn std::fmt::Display| ObjectError::Damaged { key: key.clone(), detail: detail.to_string() };
+        let mut sum = Sum::default();
         while let Some(batch) = reader.next_batch(self.lake).await? {
+            if self.depth == Depth::Deep {
+                sum.add(*table, &batch).map_err(|error| damaged(&error))?;
+            }
             for place in places(*table, &batch).map_err(|error| damaged(&error))? {
                 self.row(named, &place.map_err(|error| damaged(&error))?, rows);
             }
+        }
+        if self.depth == Depth::Deep {
+            sum.check(&identity).map_err(|detail| damaged(&detail))?;
         }
         Ok(identity)
     }
@@ -200,7 +210,7 @@ impl Rows {
 }
 
 impl Held {
-    fn new(end: u64) -> Held {
+    pub(super) fn new(end: u64) -> Held {
         Held { exact: Bitmap::new(end), live: Bitmap::new(end), exact_sum: 0, live_sum: 0 }
     }
 

@@ -1,8 +1,24 @@
 //! The audit fails where it must: a check that can't fail is worth nothing.
 
 use crate::pipeline::{Pipeline, files};
-use std::fs;
+use bytes::Bytes;
+use forebay::embedded::{self, CLEAN, Embedded, Places, RAW};
+use ledger::Ledger;
+use ledger::embedded::EmbeddedLedger;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::WriterProperties;
+use schema::ChainId;
+use schema::columns::PROPERTIES;
+use service::Env;
+use std::fs::{self, File};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::embedded::EmbeddedStream;
+use stream::{NewRecord, ReadLimit, Stream};
 
 /// A drained pipeline with live objects of several entries.
 fn drained() -> Pipeline {
@@ -91,7 +107,7 @@ fn an_acknowledged_id_that_is_not_there_is_found() {
 #[test]
 fn whatever_is_done_to_final_objects_is_found() {
     let whole = drained();
-    assert!(whole.run("compact", &["--all", "--shards", "2"]).status.success());
+    assert!(whole.run("compact", &["--all"]).status.success());
     let compacted = whole.audit_acked(&[]);
     compacted.assert_clean();
     assert_eq!(compacted.figure("live"), 0, "{}", compacted.text);
@@ -134,4 +150,105 @@ fn what_is_in_flight_is_not_missing_and_waiting_for_nobody_fails() {
     let waited = pipeline.audit_acked(&["--wait", "300ms"]);
     assert_ne!(waited.code, Some(0), "{}", waited.text);
     assert!(waited.text.contains("not settled within 300ms: "), "{}", waited.text);
+}
+
+/// An object's key in the lake.
+fn key(pipeline: &Pipeline, path: &Path) -> String {
+    path.strip_prefix(pipeline.lake()).expect("it is in the lake").display().to_string()
+}
+
+fn footer(path: &Path) -> ParquetMetaData {
+    let file = File::open(path).expect("an object");
+    ParquetMetaDataReader::new().parse_and_finish(&file).expect("a footer")
+}
+
+/// A byte amid the pages of a column.
+fn byte_of(path: &Path, column: &str) -> usize {
+    let footer = footer(path);
+    let columns = footer.row_group(0).columns();
+    let column = columns.iter().find(|chunk| chunk.column_path().string() == column).expect("the column is there");
+    let (start, bytes) = column.byte_range();
+    (start + bytes / 2) as usize
+}
+
+/// Writes an object anew with other properties, under a footer that says what it said before.
+fn forge(path: &Path) {
+    let footer = footer(path);
+    let claims = footer.file_metadata().key_value_metadata().expect("an identity").iter();
+    let claims = claims.filter(|pair| pair.key.starts_with("forebay.")).cloned().collect();
+    let bytes = Bytes::from(fs::read(path).expect("an object"));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("an object");
+    let schema = reader.schema().clone();
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(claims)).build();
+    let out = File::create(path).expect("an object");
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).expect("a schema of ours");
+    for batch in reader.build().expect("an object").map(|batch| batch.expect("rows")) {
+        let mut columns = batch.columns().to_vec();
+        let forged = vec![r#"{"price":0}"#; batch.num_rows()];
+        columns[schema.index_of(PROPERTIES).expect("a column")] = Arc::new(arrow::array::StringArray::from(forged));
+        writer.write(&arrow::array::RecordBatch::try_new(schema.clone(), columns).expect("a batch")).expect("a file");
+    }
+    writer.close().expect("a file");
+}
+
+#[test]
+fn what_is_wrong_in_other_columns_is_found_by_a_deep_audit_alone() {
+    let whole = drained();
+    assert!(whole.run("compact", &["--all"]).status.success());
+    let deep = whole.audit_acked(&["--deep"]);
+    deep.assert_clean();
+    assert!(deep.text.contains("\ndeep: every column of every object was read\n"), "{}", deep.text);
+
+    let hurts: [fn(&Path); 2] = [|path| flip(path, byte_of(path, PROPERTIES)), forge];
+    for (folder, hurt) in
+        ["live/events", "final/events"].into_iter().flat_map(|folder| hurts.map(|hurt| (folder, hurt)))
+    {
+        let case = whole.copy();
+        let one = &objects(&case, folder)[0];
+        hurt(one);
+        case.audit(&["--deep"]).assert_finds(&["damaged object: 1", &key(&case, one), "NOT clean", "\ndeep: "]);
+        let plain = case.audit_acked(&[]);
+        plain.assert_clean();
+        assert!(plain.text.contains("\nnot deep: "), "{}", plain.text);
+    }
+}
+
+/// A copy whose log was written anew, without one chain.
+async fn without(whole: &Pipeline, lost: &ChainId) -> Pipeline {
+    let (case, env) = (whole.copy(), Env::system());
+    let places = |pipeline: &Pipeline| Places { data_dir: pipeline.data_dir(), lake: None };
+    fs::remove_dir_all(case.data_dir().join("log")).expect("a log");
+    let (old, _reader) = embedded::open_read_only(&places(whole)).expect("a data directory");
+    let store = embedded::take(&case.data_dir(), embedded::options("a test", &env)).await.expect("a free directory");
+    for (name, from) in [(RAW, &old.raw), (CLEAN, &old.clean)] {
+        let shards = from.shards().await.expect("shards");
+        let count = NonZeroU32::try_from(shards.len() as u32).expect("shards");
+        let to = EmbeddedStream::open(&store, name, count, from.incarnation()).await.expect("a new stream");
+        let limit = ReadLimit { records_max: 100_000, bytes_max: 1 << 30, wait: Duration::ZERO };
+        for shard in shards {
+            let page = from.read(&shard.id, &schema::Position::start(), limit).await.expect("records");
+            let record = |record: stream::Record| NewRecord { point: shard.range.low, bytes: record.bytes };
+            to.append(page.records.into_iter().map(record).collect()).await;
+        }
+    }
+    let ledger = EmbeddedLedger::new(store.clone());
+    for chain in old.ledger.chains("").await.expect("chains").iter().filter(|chain| *chain != lost) {
+        for slot in old.ledger.load(chain, 0, 100_000).await.expect("slots") {
+            ledger.append(chain, slot.number, slot.entry).await.expect("a free slot");
+        }
+    }
+    store.close();
+    case
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_chain_that_the_ledger_has_lost_is_found() {
+    let whole = drained();
+    let places = Places { data_dir: whole.data_dir(), lake: None };
+    let (Embedded { ledger, .. }, _reader) = embedded::open_read_only(&places).expect("a data directory");
+    let lost = &ledger.chains("dedup/").await.expect("chains")[0];
+
+    without(&whole, &ChainId::new("no such chain")).await.audit_acked(&[]).assert_clean();
+    let audit = without(&whole, lost).await.audit(&[]);
+    audit.assert_finds(&["lost chain: 1", &format!("{lost} is not in the ledger, while chain writer/"), "NOT clean"]);
 }

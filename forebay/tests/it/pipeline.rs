@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -68,9 +68,13 @@ impl Pipeline {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(BINARY);
+        self.at_home(Command::new(BINARY), &[name])
+    }
+
+    /// A command in the folder of the pipeline, with the environment that all commands have.
+    fn at_home(&self, mut command: Command, args: &[&str]) -> Command {
         command
-            .arg(name)
+            .args(args)
             .env_clear()
             .env("RUST_LOG", "warn")
             .env("RUST_BACKTRACE", "1")
@@ -93,7 +97,16 @@ impl Pipeline {
 
     /// Starts `up` and waits until it says where it listens.
     pub(crate) fn up(&self, args: &[&str]) -> Running {
-        let mut command = self.command("up");
+        self.start_up(self.command("up"), args)
+    }
+
+    /// As [`Pipeline::up`], where no file can grow beyond some blocks of a size that the shell chooses.
+    pub(crate) fn up_in_small_files(&self, blocks: u32, args: &[&str]) -> Running {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        self.start_up(self.at_home(Command::new("/bin/sh"), &["-c", &script, BINARY, "up"]), args)
+    }
+
+    fn start_up(&self, mut command: Command, args: &[&str]) -> Running {
         let http = format!("127.0.0.1:{}", self.port);
         command.arg("--data-dir").arg(self.data_dir()).args(["--http-addr", &http]).args(BUSY).args(args);
         let mut up = self.start(command, "up");
@@ -124,6 +137,17 @@ impl Pipeline {
     pub(crate) fn audit_acked(&self, args: &[&str]) -> Audit {
         let acked = self.acked();
         self.audit(&[&["--ledger", acked.to_str().expect("a plain path")], args].concat())
+    }
+
+    /// Posts a body; the status of the answer, if one came.
+    pub(crate) fn post(&self, body: &str) -> Option<u16> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close";
+        write!(socket, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        answer.split(' ').nth(1)?.parse().ok()
     }
 
     /// What a command wrote to its log.
@@ -159,6 +183,10 @@ impl Running {
             line.clear();
         }
         false
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL: no chance to do anything.

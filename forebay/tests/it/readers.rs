@@ -50,7 +50,7 @@ fn duckdb_and_pyarrow_read_what_was_acknowledged() {
     let up = pipeline.up(&["--shards", "3"]);
     pipeline.generate_all("4000", &["--duplicates", "6%", "--invalid", "3%", "--late", "20%", "--seed", "5"]);
     assert!(up.stop().success(), "{}", pipeline.log("up"));
-    let compacted = pipeline.run("compact", &["--all", "--shards", "3"]);
+    let compacted = pipeline.run("compact", &["--all"]);
     assert!(compacted.status.success(), "{}", said(&compacted.stderr));
     let audit = pipeline.audit_acked(&[]);
     audit.assert_clean();

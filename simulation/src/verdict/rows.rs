@@ -2,16 +2,17 @@
 
 use super::Findings;
 use crate::events::BooksState;
-use crate::evidence::{Decided, Objects, Place, Row};
+use crate::evidence::{Decided, Objects, Place, Row, Voided};
 use lake::layout::{DROPPED, FINAL, LIVE};
 use schema::{EventId, Kind};
 use std::collections::BTreeSet;
 
-/// What is in the lake is what was decided, and that is what was sent.
+/// What is in the lake is what was decided and did not become void, and that is what was sent.
 pub(super) fn audit_lake(
     objects: &Objects,
     books: &BooksState,
-    decided: &[Decided],
+    standing: &[Decided],
+    voided: &[Voided],
     excused: &BTreeSet<EventId>,
 ) -> Findings {
     let under = |root: &str| -> Vec<&Row> {
@@ -22,21 +23,23 @@ pub(super) fn audit_lake(
     // A further copy in quarantine may be of another day, where nobody looks for the first.
     let is_quarantined = |id: &&EventId| books.events.get(id).is_some_and(|event| event.kind == Kind::Quarantine);
     let excused_in_final = excused.iter().filter(is_quarantined).copied().collect();
-    let mut findings = audit_promise(LIVE, &live, books, excused);
-    findings.extend(audit_promise(FINAL, &last, books, &excused_in_final));
+    let given_up: BTreeSet<EventId> = voided.iter().map(|void| void.id).collect();
+    let expected: BTreeSet<EventId> = books.acknowledged.difference(&given_up).copied().collect();
+    let mut findings = audit_promise(LIVE, &live, &expected, excused);
+    findings.extend(audit_promise(FINAL, &last, &expected, &excused_in_final));
     let unexcused = dropped.iter().find(|row| !excused.contains(&row.id));
     findings.extend(unexcused.map(|row| format!("audit: {} was dropped without need", row.id)));
-    let chained: BTreeSet<(Place, EventId)> = decided.iter().map(|one| (one.place.clone(), one.id)).collect();
+    let chained: BTreeSet<(Place, EventId)> = standing.iter().map(|one| (one.place.clone(), one.id)).collect();
     findings.extend(audit_rows(LIVE, &live, &chained));
     findings.extend(audit_rows("final and dropped", &[last, dropped].concat(), &chained));
     findings
 }
 
-/// Every acknowledged event is there, once, as it was sent.
-fn audit_promise(root: &str, rows: &[&Row], books: &BooksState, excused: &BTreeSet<EventId>) -> Findings {
+/// Every expected event is there, once, as it was sent.
+fn audit_promise(root: &str, rows: &[&Row], expected: &BTreeSet<EventId>, excused: &BTreeSet<EventId>) -> Findings {
     let there: BTreeSet<EventId> = rows.iter().map(|row| row.id).collect();
     let twice = twice(rows.iter().map(|row| row.id));
-    let lost = books.acknowledged.difference(&there).next().map(|id| format!("loss {root}: {id} is not there"));
+    let lost = expected.difference(&there).next().map(|id| format!("loss {root}: {id} is not there"));
     let double = twice.difference(excused).next().map(|id| format!("dup {root}: {id} is there twice"));
     let invented = rows.iter().find(|row| row.copy == 0).map(|row| format!("invented {root}: {:?}", row.place));
     [lost, double, invented].into_iter().flatten().collect()

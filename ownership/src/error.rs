@@ -1,0 +1,49 @@
+//! Why an owner gave up.
+
+use ledger::LedgerError;
+use ledger::keeper::Failure;
+use schema::ChainId;
+use service::Halt;
+use stream::ReadError;
+
+/// Why an owner gave up. All but [`OwnerError::Halt`] are put right by starting anew.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    #[error("parent chain {0} has not ended")]
+    ParentRuns(ChainId),
+    #[error("the owner's memory is too old to go on with")]
+    Stale,
+    #[error(transparent)]
+    Ledger(LedgerError),
+    #[error(transparent)]
+    Stream(ReadError),
+    #[error(transparent)]
+    Halt(#[from] Halt),
+}
+
+impl From<LedgerError> for OwnerError {
+    fn from(error: LedgerError) -> OwnerError {
+        match error {
+            LedgerError::Damaged { .. } | LedgerError::TooLarge { .. } => Halt(error.to_string()).into(),
+            other => OwnerError::Ledger(other),
+        }
+    }
+}
+
+impl From<ReadError> for OwnerError {
+    fn from(error: ReadError) -> OwnerError {
+        match error {
+            ReadError::Unavailable(_) => OwnerError::Stream(error),
+            _ => Halt(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<OwnerError> for Failure {
+    fn from(error: OwnerError) -> Failure {
+        match error {
+            OwnerError::Halt(halt) => Failure::Fatal(halt.into()),
+            other => Failure::Again(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What the owners of shards do the same way, whatever they do with a shard.
+//!
+//! **Owner**: works on one shard and writes its chain. **Stage**: the owners of all shards of a stream. A shard may be
+//! owned once the chains of all its parents have their END, and never again once its own has.
+
+mod error;
+mod stage;
+
+pub use error::OwnerError;
+pub use stage::{Shards, Stage};
+
+use ledger::Patience;
+use std::time::Duration;
+
+/// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
+pub const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Pause before something that failed is tried again.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How an owner waits for the ledger: five seconds of silence are an outage, and whoever comes next goes on.
+pub const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
