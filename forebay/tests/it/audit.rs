@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 use schema::ChainId;
-use schema::columns::PROPERTIES;
+use schema::columns::{EVENT_ID, PROPERTIES};
 use service::Env;
 use std::fs::{self, File};
 use std::num::NonZeroU32;
@@ -73,11 +73,13 @@ fn whatever_is_done_to_live_objects_is_found() {
     audit.assert_finds(&["stray object: 1", name(&more), "twice: "]);
     assert!(audit.figure("twice") > 0, "{}", audit.text);
 
-    for place in [9, 4000] {
+    for place in [|_: &Path| 9, |path: &Path| byte_of(path, EVENT_ID)] {
         let case = whole.copy();
         let hurt = &objects(&case, "live/events")[0];
-        flip(hurt, place);
-        case.audit(&[]).assert_finds(&[name(hurt), "NOT clean"]);
+        flip(hurt, place(hurt));
+        // Ids that are others now, and ids still, are known by their sum: only a deep audit says where they are.
+        case.audit(&[]).assert_finds(&["NOT clean"]);
+        case.audit(&["--deep"]).assert_finds(&[name(hurt), "NOT clean"]);
     }
 
     let case = whole.copy();
