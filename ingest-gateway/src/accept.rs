@@ -10,7 +10,7 @@ use crate::inflate::{Encoding, InflateError};
 use crate::keys::Sender;
 use crate::metrics::METRICS;
 use crate::pack::Submission;
-use crate::parcel::{Fragment, Parcel};
+use crate::parcel::{Fragment, Parcel, Staged};
 use crate::refusal::Refusal;
 use crate::shards::{Routes, ShardMap};
 use bytes::Bytes;
@@ -107,6 +107,7 @@ pub(crate) struct Acceptor {
 
 thread_local! {
     static READER: RefCell<EventReader> = RefCell::default();
+    static STAGED: RefCell<Staged> = RefCell::default();
 }
 
 impl Acceptor {
@@ -154,10 +155,24 @@ impl Acceptor {
         let Request { content, encoding, sender, mut charge } = request;
         let content = content.inflate(encoding, self.body_bytes_max)?;
         charge.resize(content.bytes()).map_err(|Exhausted| shed())?;
-        let mut sorter =
-            Sorter { parcel: Parcel::new(routes, content.bytes()), answer: Answer::default(), source: sender.source() };
+        let (answer, fragments) = STAGED.with_borrow_mut(|staged| {
+            let parcel = Parcel::new(routes, staged, content.bytes());
+            self.sort_items(&content, Sorter { parcel, answer: Answer::default(), source: sender.source() }, now)
+        })?;
+        drop(content);
+        let bytes = fragments.iter().map(Fragment::bytes).sum();
+        charge.resize(bytes).map_err(|Exhausted| shed())?;
+        Ok(Sorted { answer, fragments, charge })
+    }
+
+    fn sort_items(
+        &self,
+        content: &Content,
+        mut sorter: Sorter<'_>,
+        now: i64,
+    ) -> Result<(Answer, Vec<Fragment>), Refusal> {
         let measure = Measure { rules: self.rules, now, items_max: self.batch_events_max };
-        match &content {
+        match content {
             Content::Json(body, layout) => READER.with_borrow_mut(|reader| {
                 for_each_item(reader, body, *layout, &measure, |item| sorter.add(item)).map(|_| ())
             })?,
@@ -171,11 +186,7 @@ impl Acceptor {
             }
         }
         let Sorter { parcel, answer, .. } = sorter;
-        let fragments = parcel.into_fragments();
-        drop(content);
-        let bytes = fragments.iter().map(Fragment::bytes).sum();
-        charge.resize(bytes).map_err(|Exhausted| shed())?;
-        Ok(Sorted { answer, fragments, charge })
+        Ok((answer, parcel.into_fragments()))
     }
 
     async fn make_durable(&self, parts: Parts) -> Result<(), Refusal> {

@@ -80,6 +80,11 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_LINGER", default_value = "0s", value_parser = settings::duration)]
     pub linger: Duration,
 
+    /// zstd level of records, -7 to 9: below 0 they are larger and cost the processor less, which is right where a log on
+    /// this disk takes them; 1 where a stream is paid for by its bytes
+    #[arg(long, env = "FOREBAY_RECORD_LEVEL", default_value = "-1", value_parser = record_level, allow_negative_numbers = true)]
+    pub record_level: i32,
+
     /// Appends to the stream at a time
     #[arg(long, env = "FOREBAY_FLUSHES_MAX", default_value = "2", value_parser = flushes)]
     pub flushes_max: usize,
@@ -109,6 +114,11 @@ fn body_bytes(text: &str) -> Result<usize, String> {
 
 fn event_bytes(text: &str) -> Result<usize, String> {
     at_most(settings::bytes(text)?, ORIGINAL_BYTES_MAX)
+}
+
+fn record_level(text: &str) -> Result<i32, String> {
+    let level = text.parse().ok().filter(|level| (-7..=9).contains(level));
+    level.ok_or_else(|| format!("`{text}` is no level of zstd between -7 and 9"))
 }
 
 fn flushes(text: &str) -> Result<usize, String> {
@@ -156,6 +166,7 @@ mod tests {
             ["--write-keys", "web=short"],
             ["--cors-origins", "example.com"],
             ["--linger", "5"],
+            ["--record-level", "10"],
         ] {
             let error = parse(&args).expect_err("nonsense");
             assert!(error.contains(args[0]), "{error}");

@@ -72,7 +72,7 @@ impl Gateway {
         let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
         let flusher =
             Flusher { stream, overflow, shards: shards.clone(), env: env.clone(), resend_for: config.resend_for };
-        let packer = Packer::new(inbox, flusher, config.flushes_max, config.linger, health.part("raw stream"));
+        let packer = Packer::new(inbox, flusher, &config, health.part("raw stream"));
         let acceptor = Arc::new(Acceptor {
             rules: config.rules(),
             body_bytes_max,

@@ -4,6 +4,7 @@
 //! grow by themselves and a sync serves many; only a slow stream gets several flushes at a time. `linger` is for those who
 //! want fewer, larger records still.
 
+use crate::Config;
 use crate::flush::{Arrival, Draft, Flushed, Flusher, Sealed, Waiter};
 use crate::parcel::Fragment;
 use crate::shards::Routes;
@@ -88,14 +89,9 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    pub(crate) fn new(
-        inbox: mpsc::Receiver<Submission>,
-        flusher: Flusher,
-        flushes_max: usize,
-        linger: Duration,
-        part: Part,
-    ) -> Packer {
-        let idle = (0..flushes_max).map(|_| BodyPacker::default()).collect();
+    pub(crate) fn new(inbox: mpsc::Receiver<Submission>, flusher: Flusher, config: &Config, part: Part) -> Packer {
+        let Config { flushes_max, linger, record_level, .. } = *config;
+        let idle = (0..flushes_max).map(|_| BodyPacker::new(record_level)).collect();
         part.ready();
         Packer {
             inbox,

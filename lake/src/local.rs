@@ -244,8 +244,6 @@ fn failed(key: &str, action: &str, error: &io::Error) -> LakeError {
     match error.kind() {
         ErrorKind::NotFound => LakeError::NotFound(key),
         ErrorKind::PermissionDenied
-        | ErrorKind::StorageFull
-        | ErrorKind::QuotaExceeded
         | ErrorKind::FileTooLarge
         | ErrorKind::ReadOnlyFilesystem
         | ErrorKind::NotADirectory
@@ -254,6 +252,7 @@ fn failed(key: &str, action: &str, error: &io::Error) -> LakeError {
         | ErrorKind::InvalidInput
         | ErrorKind::AlreadyExists
         | ErrorKind::Unsupported => LakeError::Refused { key, detail },
+        // A full disk is among them: it is tried again until somebody has made room.
         _ => LakeError::Unavailable { key, detail },
     }
 }

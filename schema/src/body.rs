@@ -13,8 +13,8 @@ pub const PLAIN_BYTES_MAX: usize = 8 << 20;
 /// than the bytes that it saves.
 const COMPRESS_FROM_BYTES: usize = 2 << 10;
 
-/// zstd level of bodies. Higher levels cost more than the bytes they save.
-const LEVEL: i32 = 1;
+/// zstd level of bodies where nobody chose another one. Higher levels cost more than the bytes they save.
+pub const LEVEL: i32 = 1;
 
 /// A body that can't be opened.
 #[derive(Debug, Error)]
@@ -44,11 +44,16 @@ impl std::fmt::Debug for BodyPacker {
 
 impl Default for BodyPacker {
     fn default() -> BodyPacker {
-        BodyPacker { zstd: zstd::bulk::Compressor::new(LEVEL).expect("level 1 exists") }
+        BodyPacker::new(LEVEL)
     }
 }
 
 impl BodyPacker {
+    /// Compresses at a level of zstd: below 0 faster, and larger.
+    pub fn new(level: i32) -> BodyPacker {
+        BodyPacker { zstd: zstd::bulk::Compressor::new(level).expect("zstd takes any level for the nearest it has") }
+    }
+
     /// Packs `count` length-delimited messages.
     ///
     /// # Panics

@@ -1,23 +1,33 @@
 //! The memory that all shards of a process share.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A bound on memory, and how much of it is in use.
 #[derive(Clone, Debug)]
 pub struct Budget {
     used: Arc<AtomicUsize>,
     bytes_max: usize,
+    encoders: Arc<Semaphore>,
 }
 
 impl Budget {
     pub fn new(bytes_max: usize) -> Budget {
-        Budget { used: Arc::default(), bytes_max }
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Budget { used: Arc::default(), bytes_max, encoders: Arc::new(Semaphore::new(processors)) }
     }
 
     /// One user's share, nothing at first.
     pub fn share(&self) -> Share {
         Share { budget: self.clone(), bytes: 0 }
+    }
+
+    /// Waits for leave to encode: one for each processor, since an encoder needs memory beside its rows and more of them at a
+    /// time are no faster.
+    pub(crate) async fn encoder(&self) -> OwnedSemaphorePermit {
+        self.encoders.clone().acquire_owned().await.expect("nobody closes the semaphore")
     }
 
     pub fn is_exceeded(&self) -> bool {

@@ -32,7 +32,7 @@ pub struct Config {
     pub object_rows_max: NonZeroU64,
 
     /// Memory for rows that wait for their objects, over all shards; beyond it the largest object is closed early
-    #[arg(id = "writer-memory", long = "writer-memory", env = "FOREBAY_WRITER_MEMORY", default_value = "192MiB", value_parser = bytes)]
+    #[arg(id = "writer-memory", long = "writer-memory", env = "FOREBAY_WRITER_MEMORY", default_value = "112MiB", value_parser = bytes)]
     pub memory_bytes_max: usize,
 
     /// Most objects that a shard fills at the same time; beyond it they are written early

@@ -14,6 +14,10 @@ pub(crate) static OBJECT_BYTES: LazyLock<IntCounter> =
 pub(crate) static EVICTED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("forebay_writer_evicted_total", "Objects closed early for want of memory").expect(ONCE)
 });
+pub(crate) static UPLOAD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!("forebay_writer_upload_failures_total", "Uploads that failed and are tried again")
+        .expect(ONCE)
+});
 pub(crate) static HOLES: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_writer_holes", "Origins with an ordinal missing for a minute", &["shard"]).expect(ONCE)
 });

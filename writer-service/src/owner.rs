@@ -130,6 +130,8 @@ pub struct Owner {
     next: u64,
     gathering: Gathering,
     pending: Vec<Pending>,
+    /// The last attempt to upload failed, and somebody was told.
+    uploads_fail: bool,
     /// `done_through` as the head entry has it.
     recorded: u64,
     /// Last entry that announced objects; 0 where none did.
@@ -160,6 +162,7 @@ impl Owner {
             next: 1,
             gathering: Gathering::new(Position::start(), part_rows_max),
             pending: Vec::new(),
+            uploads_fail: false,
             recorded: 1,
             last_effect: 0,
             positions: VecDeque::new(),
@@ -228,7 +231,7 @@ impl Owner {
             let understood = self.understand(record, sets).await?;
             self.taker.take(&understood, record.arrived_at, sets, &mut deal, self.parts.rules);
         }
-        let parts = encode_all(deal.finish(), self.parts.encode).await?;
+        let parts = encode_all(deal.finish(), &self.parts).await?;
         let named = self.name(number, parts);
         let derived: Vec<LakeObject> = named.iter().map(|(object, _)| object.clone()).collect();
         if !own_split && !same_objects(&derived, &entry.objects) {
@@ -361,7 +364,7 @@ impl Owner {
     /// Closes the largest part, and encodes it, while the process holds more memory than it may.
     async fn evict(&mut self) -> Result<(), OwnerError> {
         let closed = self.gathering.deal.take_closed();
-        self.gathering.parts.extend(encode_all(closed, self.parts.encode).await?);
+        self.gathering.parts.extend(encode_all(closed, &self.parts).await?);
         while self.share.is_exceeded() {
             match self.gathering.deal.largest() {
                 Some((slot, bytes)) if bytes >= EVICTED_BYTES_MIN => self.gathering.deal.close(slot),
@@ -369,7 +372,7 @@ impl Owner {
             }
             metrics::EVICTED.inc();
             let closed = self.gathering.deal.take_closed();
-            self.gathering.parts.extend(encode_all(closed, self.parts.encode).await?);
+            self.gathering.parts.extend(encode_all(closed, &self.parts).await?);
             self.share.set(self.gathering.memory_bytes());
         }
         Ok(())
@@ -383,7 +386,7 @@ impl Owner {
         let to = self.gathering.to.clone();
         let gathering = self.begin_gathering(to.clone());
         let mut parts = gathering.parts;
-        parts.extend(encode_all(gathering.deal.finish(), self.parts.encode).await?);
+        parts.extend(encode_all(gathering.deal.finish(), &self.parts).await?);
         let number = self.next;
         let named = self.name(number, parts);
         self.forgetting.apply(&mut self.sets);
@@ -450,7 +453,10 @@ impl Owner {
                 }
                 // Not found: it was there, and the compactor has just removed it.
                 Err(error @ ObjectError::Lake(LakeError::Unavailable { .. } | LakeError::NotFound(_))) => {
-                    tracing::debug!(%error, "upload failed, trying again");
+                    metrics::UPLOAD_FAILURES.inc();
+                    if !std::mem::replace(&mut self.uploads_fail, true) {
+                        tracing::warn!(%error, shard = %self.shard.id, "an upload failed: it is tried again until it succeeds");
+                    }
                     left.push(pending);
                 }
                 Err(error) => {
@@ -458,6 +464,7 @@ impl Owner {
                 }
             }
         }
+        self.uploads_fail &= !left.is_empty();
         self.pending = left;
         Ok(())
     }
@@ -527,15 +534,16 @@ impl Owner {
 }
 
 /// Encodes parts, in their order.
-async fn encode_all(parts: Vec<(Slot, Rows)>, encode: Encode) -> Result<Vec<Part>, Halt> {
+async fn encode_all(rows: Vec<(Slot, Rows)>, parts: &Parts) -> Result<Vec<Part>, Halt> {
     let one = |(slot, rows): (Slot, Rows)| {
         let (bytes, identity) = parquet_file::encode(rows);
         Part { slot, encoded: Encoded { bytes, identity } }
     };
-    let work = move || parts.into_iter().map(one).collect();
-    match encode {
+    let work = move || rows.into_iter().map(one).collect();
+    match parts.encode {
         Encode::Inline => Ok(work()),
         Encode::OnPool => {
+            let _leave = parts.budget.encoder().await;
             tokio::task::spawn_blocking(work).await.map_err(|error| Halt(format!("encoding failed: {error}")))
         }
     }
