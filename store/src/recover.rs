@@ -60,6 +60,11 @@ pub(crate) fn replay(
                     let torn_bytes = scan.bytes_left_behind(offset)?;
                     return Ok(Replayed { end: offset, torn_bytes, length });
                 }
+                if is_frame(segment, offset)? {
+                    // It was being written beside this reader while its bytes were read; now it is whole.
+                    (scan, synced_through) = (Scan::new(segment, offset)?, None);
+                    continue;
+                }
                 let place = Place { segment: segment.number, offset, bytes };
                 report(index, Stretch { place, what: name.map_or(What::Unknown, What::Payload) });
                 end = offset + bytes;
@@ -72,6 +77,11 @@ pub(crate) fn replay(
         report(index, Stretch { place, what: What::CutOff });
     }
     Ok(Replayed { end, torn_bytes: 0, length })
+}
+
+/// Whether a sound frame stands at `offset` now.
+fn is_frame(segment: &Segment, offset: u32) -> io::Result<bool> {
+    Ok(matches!(Scan::new(segment, offset)?.next()?, Some(Found::Frame { .. })))
 }
 
 /// Notes the segments below `end` that should be there and are not; where there is no `end`, those below the last.

@@ -71,3 +71,31 @@ async fn a_reader_names_damage_and_reads_up_to_it() {
     assert_eq!(page.frames.len(), 1);
     assert!(matches!(page.stopped, Some(store::FetchError::Damaged { number: 1, .. })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_beside_a_busy_writer_sees_no_damage() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    append(&store, vec![record("raw/raw-0000", "first")]).await;
+    let (reader, done) = (StoreReader::open(dir.path()).unwrap(), std::sync::atomic::AtomicBool::new(false));
+    let long = "x".repeat(20_000);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                reader.refresh().unwrap();
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for _ in 0..1_500 {
+                    append(&store, vec![record("raw/raw-0000", &long), record("raw/raw-0001", "short")]).await;
+                }
+            });
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        reading.join().unwrap();
+    });
+    reader.refresh().unwrap();
+    assert_eq!(reader.damages(), []);
+    assert_eq!(content(reader.view()), content(store.view()));
+}
