@@ -535,6 +535,9 @@ impl Owner {
 
 /// Encodes parts, in their order.
 async fn encode_all(rows: Vec<(Slot, Rows)>, parts: &Parts) -> Result<Vec<Part>, Halt> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let one = |(slot, rows): (Slot, Rows)| {
         let (bytes, identity) = parquet_file::encode(rows);
         Part { slot, encoded: Encoded { bytes, identity } }
