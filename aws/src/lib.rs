@@ -1,0 +1,46 @@
+//! How every process talks to AWS: one configuration, bounded calls, and a count of what each call costs.
+//!
+//! **Call**: one request and its answer. The SDK never repeats one by itself; [`Calls`] does, within a deadline, and
+//! only where it is told to. **Unit**: what AWS bills a call by.
+
+mod calls;
+mod failure;
+mod meter;
+mod settings;
+
+pub use calls::Calls;
+pub use failure::{Failure, code};
+pub use meter::{Count, Meter};
+pub use settings::Settings;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+
+/// What a backend needs to reach AWS.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// For the SDK's clients: `aws_sdk_s3::Client::new(&aws.config)`.
+    pub config: SdkConfig,
+    pub calls: Calls,
+    pub meter: Meter,
+}
+
+impl Aws {
+    /// Finds region, endpoints and credentials as every AWS tool does (environment, profile, web identity, container,
+    /// instance), with `settings` above them. `seed` spreads the pauses of this process apart from those of others.
+    pub async fn connect(settings: &Settings, seed: u64) -> Aws {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(settings.connect_timeout).operation_attempt_timeout(settings.call_timeout);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build());
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &settings.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        Aws { config: loader.load().await, calls: Calls::new(settings.call_deadline, seed), meter: Meter::default() }
+    }
+}
