@@ -2,7 +2,6 @@
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error;
 use std::fmt;
@@ -50,21 +49,33 @@ const PASSING: [&str; 6] = [
 
 impl Failure {
     pub fn of<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> Failure {
-        let text = DisplayErrorContext(error).to_string();
+        let text = text(error);
         let SdkError::ServiceError(answer) = error else {
             return match error {
                 SdkError::ConstructionFailure(_) => Failure::Refused(text),
                 _ => Failure::Unavailable(text),
             };
         };
-        let code = answer.err().code().unwrap_or_default();
         let status = answer.raw().status().as_u16();
-        if THROTTLED.contains(&code) || status == 429 {
+        if let Some(passes) = Failure::of_code(answer.err().code().unwrap_or_default(), &text) {
+            passes
+        } else if status == 429 {
             Failure::Throttled(text)
-        } else if status >= 500 || status == 408 || PASSING.contains(&code) {
+        } else if status >= 500 || status == 408 {
             Failure::Unavailable(text)
         } else {
             Failure::Refused(text)
+        }
+    }
+
+    /// What the code of an error means by itself, as for one entry of a batch; `None` for codes that don't pass.
+    pub fn of_code(code: &str, text: &str) -> Option<Failure> {
+        if THROTTLED.contains(&code) {
+            Some(Failure::Throttled(text.to_string()))
+        } else if PASSING.contains(&code) {
+            Some(Failure::Unavailable(text.to_string()))
+        } else {
+            None
         }
     }
 
@@ -72,6 +83,25 @@ impl Failure {
     pub fn passes(&self) -> bool {
         !matches!(self, Failure::Refused(_))
     }
+}
+
+/// What is said of an error: the service's own words, or the chain of what kept them away. Neither the request nor the
+/// body of the answer is in it.
+fn text<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+    if let SdkError::ServiceError(answer) = error {
+        let (code, status) = (answer.err().code().unwrap_or("no code"), answer.raw().status().as_u16());
+        return match answer.err().message() {
+            Some(message) => format!("{code}, status {status}: {message}"),
+            None => format!("{code}, status {status}"),
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl fmt::Display for Failure {

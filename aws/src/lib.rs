@@ -30,8 +30,9 @@ impl Aws {
     /// Finds region, endpoints and credentials as every AWS tool does (environment, profile, web identity, container,
     /// instance), with `settings` above them. `seed` spreads the pauses of this process apart from those of others.
     pub async fn connect(settings: &Settings, seed: u64) -> Aws {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(settings.connect_timeout).operation_attempt_timeout(settings.call_timeout);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.connect_timeout)
+            .operation_attempt_timeout(settings.call_timeout);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build());

@@ -41,7 +41,8 @@ impl Meter {
     /// Everything counted so far, by service, operation and unit.
     pub fn counts(&self) -> Vec<Count> {
         let totals = self.totals.lock().expect("no holder panics");
-        let count = |(&(service, operation, unit), &total): (&(_, _, _), &u64)| Count { service, operation, unit, total };
+        let count =
+            |(&(service, operation, unit), &total): (&(_, _, _), &u64)| Count { service, operation, unit, total };
         totals.iter().map(count).collect()
     }
 }
@@ -55,7 +56,8 @@ mod tests {
         let meter = Meter::default();
         meter.add("dynamodb", "PutItem", "requests", 1);
         meter.add("dynamodb", "PutItem", "write_units", 3);
-        meter.clone().add("dynamodb", "PutItem", "requests", 1);
+        let shared = meter.clone();
+        shared.add("dynamodb", "PutItem", "requests", 1);
         let counted: Vec<(&str, u64)> = meter.counts().iter().map(|count| (count.unit, count.total)).collect();
         assert_eq!(counted, [("requests", 2), ("write_units", 3)]);
     }

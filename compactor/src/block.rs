@@ -4,8 +4,9 @@
 //! number, so that it is the same whatever the memory.
 
 use crate::error::CompactError;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::DataType;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::DataType;
 use schema::Table;
 use schema::columns::{self, EVENT_TYPE, ORDINAL, ORIGIN};
 use std::cmp::Ordering;

@@ -90,6 +90,8 @@ pub(crate) struct Findings {
     /// Entries that no plan of the day has and that are no longer there: they were trimmed, which they were only if they
     /// announced nothing of this day.
     pub(crate) gone: Vec<(ChainId, Range<u64>)>,
+    /// Whether more may be settled than was found: looking ends where one plan surely has its fill.
+    pub(crate) more: bool,
 }
 
 /// The settled objects of a day that no plan below `cursors` has. `hints` says where each chain first mentions the day.
@@ -126,6 +128,7 @@ pub(crate) async fn found(
             all.found.push(found);
         }
     }
+    all.more = room == 0;
     Ok(all)
 }
 

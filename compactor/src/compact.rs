@@ -8,10 +8,10 @@ use crate::copies::{Copies, CopyFinder};
 use crate::error::{CompactError, halt};
 use crate::metrics;
 use crate::outputs::{Content, Finished, Outputs};
-use crate::plan::{self, Input};
+use crate::plan::{self, Input, Planned};
 use crate::sort::{Sorted, Sorter};
 use crate::spill::Spill;
-use arrow::array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -43,6 +43,14 @@ pub(crate) struct Done {
     pub(crate) objects: u64,
 }
 
+impl Done {
+    pub(crate) fn count(&self) {
+        metrics::PLANS.inc();
+        metrics::ROWS.inc_by(self.rows);
+        metrics::DROPPED.inc_by(self.dropped);
+    }
+}
+
 /// A plan to carry out.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
@@ -67,29 +75,32 @@ impl Work<'_> {
     /// Makes the plan complete. `None` where somebody else did meanwhile.
     pub(crate) async fn carry_out(&self) -> Result<Option<Done>, CompactError> {
         let inputs = plan::inputs(self.plan)?;
-        let spill = Arc::new(Spill::new(self.config.spill_dir.as_deref()));
+        let spill = self.spill();
         let gathered = self.gather(&inputs, &spill).await;
-        let (sorted, copies) = match gathered {
-            Ok(gathered) => gathered,
-            Err(Gone::Input(key)) => {
-                return match completed_at(self.lake, self.plan).await? {
-                    Some(_) => Ok(None),
-                    None => {
-                        halt(format_args!("{key} is gone, and the plan of {} is not complete", self.plan.dropped_key))
-                    }
-                };
-            }
-            Err(Gone::Failed(error)) => return Err(error),
-        };
+        let Some((sorted, copies)) = self.unless_complete(gathered).await? else { return Ok(None) };
         let objects = self.write(sorted, &copies, &spill).await?;
         let done = Done { inputs: inputs.len() as u64, rows: self.plan.input_rows, dropped: copies.count(), objects };
-        metrics::PLANS.inc();
-        metrics::ROWS.inc_by(done.rows);
-        metrics::DROPPED.inc_by(done.dropped);
+        done.count();
         Ok(Some(done))
     }
 
-    fn part_of_memory(&self, parts: usize) -> usize {
+    /// What was read; `None` where inputs are gone because the plan is complete.
+    pub(crate) async fn unless_complete<T>(&self, read: Result<T, Gone>) -> Result<Option<T>, CompactError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Gone::Failed(error)) => Err(error),
+            Err(Gone::Input(key)) => match completed_at(self.lake, self.plan).await? {
+                Some(_) => Ok(None),
+                None => halt(format_args!("{key} is gone, and the plan of {} is not complete", self.plan.dropped_key)),
+            },
+        }
+    }
+
+    pub(crate) fn spill(&self) -> Arc<Spill> {
+        Arc::new(Spill::new(self.config.spill_dir.as_deref()))
+    }
+
+    pub(crate) fn part_of_memory(&self, parts: usize) -> usize {
         self.config.memory_bytes_max / PARTS * parts
     }
 
@@ -97,13 +108,28 @@ impl Work<'_> {
     async fn gather(&self, inputs: &[Input], spill: &Arc<Spill>) -> Result<(Sorted, Copies), Gone> {
         let mut finder = CopyFinder::new(self.table, self.plan.input_rows, self.part_of_memory(2), spill);
         let mut sorter = Sorter::new(self.table, self.part_of_memory(4), spill);
+        let mut take = |batch: RecordBatch, first: u32| {
+            finder.add(&batch, first)?;
+            sorter.add(batch, first)
+        };
+        self.read(inputs, Columns::All, &mut take).await?;
+        self.read_earlier(&mut finder).await?;
+        Ok((sorter.finish()?, finder.finish()?))
+    }
+
+    /// Shows all rows of the inputs, batch by batch, each with the number of its first row.
+    pub(crate) async fn read(
+        &self,
+        inputs: &[Input],
+        columns: Columns<'_>,
+        take: &mut impl FnMut(RecordBatch, u32) -> Result<(), CompactError>,
+    ) -> Result<(), Gone> {
         let mut next = 0u32;
-        let mut take = |batch: RecordBatch| {
+        let mut number = |batch: RecordBatch| {
             let first = next;
             next =
                 first.checked_add(batch.num_rows() as u32).ok_or_else(|| differs("a plan has fewer than 2^32 rows"))?;
-            finder.add(&batch, first)?;
-            sorter.add(batch, first)
+            take(batch, first)
         };
         let (mut ahead, mut fetched) = (inputs.iter(), FuturesOrdered::new());
         for input in inputs {
@@ -114,18 +140,23 @@ impl Work<'_> {
             }
             let bytes = fetched.next().await.expect("this input is ahead or was fetched already")?;
             let rows = match bytes {
-                Some(bytes) => self.read_whole(input, &bytes, &mut take)?,
-                None => self.read_in_parts(input, &mut take).await?,
+                Some(bytes) => self.read_whole(input, &bytes, columns, &mut number)?,
+                None => self.read_in_parts(input, columns, &mut number).await?,
             };
             if rows != input.rows {
                 let Input { key, rows: planned } = input;
                 return Err(differs(format_args!("{key} has {rows} rows, {planned} were planned")).into());
             }
         }
+        Ok(())
+    }
+
+    /// Shows the ids of the day's earlier plans to `finder`, after all input rows.
+    pub(crate) async fn read_earlier(&self, finder: &mut CopyFinder<'_>) -> Result<(), CompactError> {
         for output in self.earlier.iter().flat_map(|plan| &plan.outputs) {
-            self.read_ids(&output.key, &mut finder).await?;
+            self.read_ids(&output.key, finder).await?;
         }
-        Ok((sorter.finish()?, finder.finish()?))
+        Ok(())
     }
 
     /// A small input's bytes; `None` where it is to be read in parts.
@@ -142,10 +173,11 @@ impl Work<'_> {
         &self,
         input: &Input,
         bytes: &Bytes,
+        columns: Columns<'_>,
         take: &mut impl FnMut(RecordBatch) -> Result<(), CompactError>,
     ) -> Result<u64, Gone> {
         let mut rows = 0;
-        for batch in batches_of(self.table, &input.key, bytes, Columns::All).map_err(Gone::of)? {
+        for batch in batches_of(self.table, &input.key, bytes, columns).map_err(Gone::of)? {
             rows += batch.num_rows() as u64;
             take(batch)?;
         }
@@ -155,9 +187,10 @@ impl Work<'_> {
     async fn read_in_parts(
         &self,
         input: &Input,
+        columns: Columns<'_>,
         take: &mut impl FnMut(RecordBatch) -> Result<(), CompactError>,
     ) -> Result<u64, Gone> {
-        let reader = ObjectReader::open(self.lake, self.table, &input.key, Columns::All).await;
+        let reader = ObjectReader::open(self.lake, self.table, &input.key, columns).await;
         let (mut reader, mut rows) = (reader.map_err(Gone::of)?, 0);
         while let Some(batch) = reader.next_batch(self.lake).await.map_err(Gone::of)? {
             rows += batch.num_rows() as u64;
@@ -176,10 +209,14 @@ impl Work<'_> {
         Ok(())
     }
 
+    pub(crate) fn outputs(&self, planned: Planned, spill: &Arc<Spill>) -> Result<Outputs, CompactError> {
+        let row_group_bytes = self.part_of_memory(1).min(FINAL_ROW_GROUP_BYTES);
+        Outputs::new(self.table, self.plan, planned, row_group_bytes, spill)
+    }
+
     /// Writes the outputs in order and creates them; how many there are.
     async fn write(&self, mut sorted: Sorted, copies: &Copies, spill: &Arc<Spill>) -> Result<u64, CompactError> {
-        let row_group_bytes = self.part_of_memory(1).min(FINAL_ROW_GROUP_BYTES);
-        let mut outputs = Outputs::new(self.table, self.plan, row_group_bytes, spill)?;
+        let mut outputs = self.outputs(plan::by_partition(self.plan), spill)?;
         let (mut objects, mut hash) = (0, 0u128);
         while let Some(block) = sorted.next()? {
             for finished in outputs.write(&block, copies)? {
@@ -189,18 +226,28 @@ impl Work<'_> {
             }
         }
         let dropped = outputs.finish()?;
-        let hash = hash.wrapping_add(dropped.identity.rows_hash);
+        self.complete(dropped, hash, copies).await?;
+        Ok(objects)
+    }
+
+    /// Creates the dropped object, the last of all, if its rows and those of all outputs, of that hash, are the inputs'.
+    pub(crate) async fn complete(
+        &self,
+        dropped: Finished,
+        outputs_hash: u128,
+        copies: &Copies,
+    ) -> Result<(), CompactError> {
+        let hash = outputs_hash.wrapping_add(dropped.identity.rows_hash);
         if hash.to_be_bytes() != *self.plan.input_hash || dropped.identity.rows != copies.count() {
             return Err(differs(format_args!(
                 "the rows of the plan of {} are not those announced",
                 self.plan.dropped_key
             )));
         }
-        self.create(dropped).await?;
-        Ok(objects)
+        self.create(dropped).await
     }
 
-    async fn create(&self, finished: Finished) -> Result<(), CompactError> {
+    pub(crate) async fn create(&self, finished: Finished) -> Result<(), CompactError> {
         let Finished { key, content, identity } = finished;
         match content {
             Content::Bytes(bytes) => parquet_file::create_exactly(self.lake, &key, bytes, &identity).await?,
@@ -222,7 +269,7 @@ pub(crate) async fn footer(lake: &dyn Lake, table: Table, key: &str) -> Result<(
 }
 
 /// Why inputs can't be read.
-enum Gone {
+pub(crate) enum Gone {
     /// This input is not there.
     Input(String),
     Failed(CompactError),

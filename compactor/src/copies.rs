@@ -7,7 +7,7 @@
 use crate::error::{CompactError, spill};
 use crate::metrics;
 use crate::spill::Spill;
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use schema::columns::{Place, places};
 use schema::{EventId, Table};
 use std::cmp::Reverse;

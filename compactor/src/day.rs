@@ -44,10 +44,25 @@ pub(crate) struct DayWork<'a> {
 enum Next {
     /// The last plan, whose outputs do not all exist.
     Finish(PlanEntry),
-    Append(PlanEntry),
+    Append {
+        entry: PlanEntry,
+        /// Whether more is settled than it takes.
+        more: bool,
+    },
     /// Somebody else was faster: look again.
     Behind,
     Nothing,
+}
+
+/// A plan that is written down, and whose outputs do not all exist.
+#[derive(Debug)]
+pub(crate) struct OpenPlan {
+    pub(crate) number: u64,
+    pub(crate) plan: PlanEntry,
+    /// Whether there may be more to plan once it is complete.
+    pub(crate) more: bool,
+    /// Whether it was appended just now, by this call.
+    pub(crate) is_new: bool,
 }
 
 impl<'a> DayWork<'a> {
@@ -69,7 +84,9 @@ impl<'a> DayWork<'a> {
             match self.next(&plans).await? {
                 Next::Nothing => return Ok((summary, self.settled.clone())),
                 Next::Behind => {}
-                Next::Append(entry) => self.append(plans.next(), &entry).await?,
+                Next::Append { entry, .. } => {
+                    self.append(plans.next(), &entry).await?;
+                }
                 Next::Finish(plan) => {
                     let earlier = &plans.plans[..plans.plans.len() - 1];
                     if let Some(done) = self.work(&plan, earlier).carry_out().await? {
@@ -82,12 +99,32 @@ impl<'a> DayWork<'a> {
         Ok((summary, Cursors::new()))
     }
 
+    /// The plan that is open, or the next one, appended. `None` where everything settled is in complete plans.
+    pub(crate) async fn open_plan(&self) -> Result<Option<OpenPlan>, CompactError> {
+        for _ in 0..PLANS_MAX {
+            let plans = DayPlans::load(&*self.parts.ledger, &self.chain).await?;
+            match self.next(&plans).await? {
+                Next::Nothing => return Ok(None),
+                Next::Behind => {}
+                Next::Finish(plan) => {
+                    return Ok(Some(OpenPlan { number: plans.next() - 1, plan, more: true, is_new: false }));
+                }
+                Next::Append { entry, more } => {
+                    if self.append(plans.next(), &entry).await? {
+                        return Ok(Some(OpenPlan { number: plans.next(), plan: entry, more, is_new: true }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// What the next turn would do, for people to read.
     pub(crate) async fn preview(&self) -> Result<Option<PlanPreview>, CompactError> {
         let plans = DayPlans::load(&*self.parts.ledger, &self.chain).await?;
         let (number, plan, is_open) = match self.next(&plans).await? {
             Next::Finish(plan) => (plans.next() - 1, plan, true),
-            Next::Append(plan) => (plans.next(), plan, false),
+            Next::Append { entry, .. } => (plans.next(), entry, false),
             Next::Behind | Next::Nothing => return Ok(None),
         };
         Ok(Some(PlanPreview { table: self.table, day: self.day, number, is_open, plan }))
@@ -108,7 +145,7 @@ impl<'a> DayWork<'a> {
         {
             return Ok(Next::Finish(last.clone()));
         }
-        let Findings { found, gone } = self.found(&plans.cursors()).await?;
+        let Findings { found, gone, more } = self.found(&plans.cursors()).await?;
         if let Some(key) = self.unplanned(&gone).await? {
             // Unless somebody planned it since, and trimmed.
             if chain::plan(&*self.parts.ledger, &self.chain, plans.next()).await?.is_some() {
@@ -131,7 +168,7 @@ impl<'a> DayWork<'a> {
             object_bytes: self.parts.config.object_bytes as u64,
             appended_at: self.parts.env.now(),
         };
-        Ok(Next::Append(draft.entry()))
+        Ok(Next::Append { entry: draft.entry(), more })
     }
 
     async fn found(&self, cursors: &Cursors) -> Result<Findings, CompactError> {
@@ -144,7 +181,10 @@ impl<'a> DayWork<'a> {
             return Ok(Findings { found, ..findings });
         }
         let findings = chain::found(ledger, day, cursors, &self.settled, &self.hints).await?;
-        Ok(Findings { found: plan::cut(findings.found), ..findings })
+        let objects = objects(&findings.found);
+        let found = plan::cut(findings.found);
+        let more = findings.more || self::objects(&found) < objects;
+        Ok(Findings { found, more, ..findings })
     }
 
     /// A live object of the day whose entry is gone, if there is one: entries go only when all their objects are planned.
@@ -222,12 +262,17 @@ impl<'a> DayWork<'a> {
         Ok((identity, bytes))
     }
 
-    /// Appends a plan; where somebody else's has taken the slot, that one counts.
-    async fn append(&self, number: u64, plan: &PlanEntry) -> Result<(), CompactError> {
+    /// Appends a plan; where somebody else's has taken the slot, that one counts. Whether it is ours.
+    async fn append(&self, number: u64, plan: &PlanEntry) -> Result<bool, CompactError> {
         let entry = Entry { nonce: self.parts.env.nonce(), bytes: record::encode(plan) };
         match append_until_decided(&*self.parts.ledger, &self.chain, number, entry, PATIENCE).await {
-            Ok(()) | Err(LedgerError::Taken { .. }) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(LedgerError::Taken { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn objects(found: &[Found]) -> usize {
+    found.iter().map(|found| found.objects.len()).sum()
 }

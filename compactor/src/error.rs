@@ -3,6 +3,7 @@
 use lake::LakeError;
 use lake::parquet_file::ObjectError;
 use ledger::LedgerError;
+use queue::QueueError;
 use schema::columns::ColumnError;
 use service::Halt;
 use std::fmt;
@@ -14,6 +15,8 @@ pub enum CompactError {
     Ledger(LedgerError),
     #[error(transparent)]
     Lake(LakeError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// The disk for spilled rows does not take or give them.
     #[error("can't spill rows to disk: {0}")]
     Spill(String),

@@ -3,6 +3,9 @@
 //! **Plan**: an entry of a day's chain that names inputs and outputs exactly. **Open**: written down, and not all its
 //! outputs exist; **complete**: they do. Every day has a chain of its own for each table, and its plans are carried out
 //! one after the other. Anyone may do that, at any time, several at once: what they make is the same.
+//!
+//! One process does it all by itself ([`Compactor::run`]), or a **fleet** does: a planner writes plans down and sends
+//! **tasks** ([`Compactor::plan`]), and any number of workers take them ([`Worker`]).
 
 mod block;
 mod chain;
@@ -12,6 +15,8 @@ mod copies;
 mod day;
 mod discover;
 mod error;
+mod fleet;
+mod group;
 mod merge;
 mod metrics;
 mod nightly;
@@ -24,12 +29,16 @@ mod snapshot;
 mod sort;
 mod spill;
 mod sweep;
+mod task;
 mod trim;
+mod worker;
 
-pub use config::Config;
+pub use config::{Config, WorkerConfig};
 pub use error::CompactError;
+pub use fleet::Planned;
 pub use preview::PlanPreview;
 pub use snapshot::{Snapshot, snapshot};
+pub use worker::{Outcome, Worker};
 
 use anyhow::Context;
 use day::DayWork;
@@ -197,6 +206,17 @@ impl Compactor {
     /// many.
     pub async fn trim(&self) -> Result<u64, CompactError> {
         trim::trim(&self.parts, &self.lake).await
+    }
+
+    /// Compacts past days, sweeps and trims: what a nightly cron job does.
+    ///
+    /// # Errors
+    /// [`CompactError`]; what was done stays done.
+    pub async fn run_once(&self) -> anyhow::Result<Summary> {
+        let summary = self.compact(Selection::Past).await?;
+        self.sweep().await.context("sweep")?;
+        self.trim().await.context("trim announcements")?;
+        Ok(summary)
     }
 
     /// Compacts past days every night, sweeps and trims every hour, until `stop`.

@@ -1,6 +1,6 @@
 //! What the compactor counts.
 
-use prometheus::{IntCounter, register_int_counter};
+use prometheus::{IntCounter, IntCounterVec, register_int_counter, register_int_counter_vec};
 use std::sync::LazyLock;
 
 const ONCE: &str = "each metric is registered once, under a valid name";
@@ -14,6 +14,10 @@ pub(crate) static DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
 });
 pub(crate) static SPILLED_BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("forebay_compactor_spilled_bytes_total", "Bytes spilled to disk").expect(ONCE)
+});
+pub(crate) static TASKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!("forebay_compactor_tasks_total", "Tasks taken, by what became of them", &["outcome"])
+        .expect(ONCE)
 });
 pub(crate) static TRIMMED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(

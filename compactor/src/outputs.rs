@@ -7,15 +7,17 @@
 use crate::block::{Block, SortColumns};
 use crate::copies::Copies;
 use crate::error::{CompactError, halt, spill};
-use crate::plan;
+use crate::plan::Planned;
+use crate::sort::Sorted;
 use crate::spill::Spill;
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_buffer::BooleanBuffer;
+use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use lake::layout::OTHER;
 use lake::parquet_file::{FINAL_ROW_GROUP_BYTES, Identity, LIVE_ROW_GROUP_BYTES, ObjectWriter};
 use schema::Table;
-use schema::v1::{PlanEntry, PlannedOutput};
+use schema::v1::PlanEntry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -49,7 +51,7 @@ pub(crate) struct Outputs {
     spill: Arc<Spill>,
     row_group_bytes: usize,
     /// By partition; quarantine's is the empty one.
-    planned: BTreeMap<String, VecDeque<PlannedOutput>>,
+    planned: Planned,
     open: BTreeMap<String, Open>,
     dropped: ObjectWriter<Spool>,
     dropped_key: String,
@@ -64,9 +66,11 @@ struct Open {
 }
 
 impl Outputs {
+    /// Outputs of `plan`: those that are `planned`.
     pub(crate) fn new(
         table: Table,
         plan: &PlanEntry,
+        planned: Planned,
         row_group_bytes: usize,
         spill: &Arc<Spill>,
     ) -> Result<Outputs, CompactError> {
@@ -74,7 +78,7 @@ impl Outputs {
             table,
             spill: spill.clone(),
             row_group_bytes: row_group_bytes.clamp(ROW_GROUP_BYTES_MIN, FINAL_ROW_GROUP_BYTES),
-            planned: plan::by_partition(plan),
+            planned,
             open: BTreeMap::new(),
             dropped: ObjectWriter::new(table, Spool::new(spill), LIVE_ROW_GROUP_BYTES)?,
             dropped_key: plan.dropped_key.clone(),
@@ -147,6 +151,20 @@ impl Outputs {
     }
 }
 
+/// The dropped object of a plan, of all its copies.
+pub(crate) fn dropped(
+    table: Table,
+    plan: &PlanEntry,
+    mut copies: Sorted,
+    spill: &Arc<Spill>,
+) -> Result<Finished, CompactError> {
+    let mut writer = ObjectWriter::new(table, Spool::new(spill), LIVE_ROW_GROUP_BYTES)?;
+    while let Some(block) = copies.next()? {
+        writer.write(&block.batch)?;
+    }
+    finish(plan.dropped_key.clone(), writer)
+}
+
 /// Parts rows from copies.
 fn split(
     piece: RecordBatch,
@@ -156,10 +174,9 @@ fn split(
     if copies.count() == 0 || !numbers.iter().any(|&number| copies.contains(number)) {
         return Ok((piece, None));
     }
-    let are_copies: BooleanArray = numbers.iter().map(|&number| Some(copies.contains(number))).collect();
-    let kept = not(&are_copies).and_then(|kept| filter_record_batch(&piece, &kept)).or_else(halt)?;
-    let dropped = filter_record_batch(&piece, &are_copies).or_else(halt)?;
-    Ok((kept, Some(dropped)))
+    let are_copies: BooleanBuffer = numbers.iter().map(|&number| copies.contains(number)).collect();
+    let part = |rows| filter_record_batch(&piece, &BooleanArray::new(rows, None)).or_else(halt);
+    Ok((part(!&are_copies)?, Some(part(are_copies)?)))
 }
 
 fn finish(key: String, writer: ObjectWriter<Spool>) -> Result<Finished, CompactError> {

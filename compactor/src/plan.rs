@@ -45,6 +45,9 @@ pub const RULE_VERSION: u32 = 1;
 /// Per writer chain, the first entry that is not planned.
 pub type Cursors = BTreeMap<ChainId, u64>;
 
+/// Outputs of a plan by partition, by rank within each; quarantine's have the empty name.
+pub(crate) type Planned = BTreeMap<String, VecDeque<PlannedOutput>>;
+
 /// What a writer chain announced for a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -271,9 +274,9 @@ pub(crate) fn partitions<'a>(plans: impl IntoIterator<Item = &'a PlanEntry>) -> 
     keys.filter_map(partition_of).filter(|partition| partition != OTHER).collect()
 }
 
-/// The outputs of a plan by partition, by rank within each; quarantine's have the empty name.
-pub(crate) fn by_partition(plan: &PlanEntry) -> BTreeMap<String, VecDeque<PlannedOutput>> {
-    let mut outputs: BTreeMap<String, VecDeque<PlannedOutput>> = BTreeMap::new();
+/// All outputs of a plan.
+pub(crate) fn by_partition(plan: &PlanEntry) -> Planned {
+    let mut outputs = Planned::new();
     for output in &plan.outputs {
         outputs.entry(partition_of(&output.key).unwrap_or_default()).or_default().push_back(output.clone());
     }

@@ -8,10 +8,12 @@ use crate::error::{CompactError, halt};
 use crate::merge::{Merge, merge};
 use crate::run::{Run, RunWriter};
 use crate::spill::Spill;
-use arrow::array::RecordBatch;
-use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave_record_batch;
 use schema::Table;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Batches with fewer rows are put together: small objects are many, and each batch costs something in every block.
 const BATCH_ROWS_MIN: usize = 2048;
@@ -41,7 +43,13 @@ impl<'a> Sorter<'a> {
 
     /// Adds rows, of which the first has number `first`.
     pub(crate) fn add(&mut self, batch: RecordBatch, first: u32) -> Result<(), CompactError> {
-        self.chunk.add(batch, first)?;
+        let numbers = first..first + batch.num_rows() as u32;
+        self.add_some(batch, std::slice::from_ref(&numbers))
+    }
+
+    /// Adds rows whose numbers, in the rows' order, are those of `runs`.
+    pub(crate) fn add_some(&mut self, batch: RecordBatch, runs: &[Range<u32>]) -> Result<(), CompactError> {
+        self.chunk.add(batch, runs)?;
         if self.chunk.bytes >= self.bytes_max { self.write() } else { Ok(()) }
     }
 
@@ -86,27 +94,26 @@ impl Sorted {
 #[derive(Debug, Default)]
 struct Chunk {
     batches: Vec<RecordBatch>,
-    /// Row number of the first row of each batch.
-    firsts: Vec<u32>,
+    numbering: Numbering,
+    rows: usize,
     bytes: usize,
-    /// Small batches with consecutive row numbers, to be put together.
+    /// Small batches, to be put together.
     small: Vec<RecordBatch>,
-    small_first: u32,
     small_rows: usize,
 }
 
 impl Chunk {
-    fn add(&mut self, batch: RecordBatch, first: u32) -> Result<(), CompactError> {
+    fn add(&mut self, batch: RecordBatch, runs: &[Range<u32>]) -> Result<(), CompactError> {
         let rows = batch.num_rows();
+        for run in runs {
+            self.numbering.add(self.rows as u32, run.start);
+            self.rows += run.len();
+        }
         self.bytes += batch.get_array_memory_size() + rows * SORT_BYTES_PER_ROW;
         if rows >= BATCH_ROWS_MIN {
             self.put_together()?;
             self.batches.push(batch);
-            self.firsts.push(first);
         } else if rows > 0 {
-            if self.small.is_empty() {
-                self.small_first = first;
-            }
             self.small.push(batch);
             self.small_rows += rows;
             if self.small_rows >= BATCH_ROWS_MIN {
@@ -120,7 +127,6 @@ impl Chunk {
         let small = std::mem::take(&mut self.small);
         if let Some(first) = small.first() {
             self.batches.push(concat_batches(&first.schema(), &small).or_else(halt)?);
-            self.firsts.push(self.small_first);
             self.small_rows = 0;
         }
         Ok(())
@@ -142,7 +148,7 @@ impl Chunk {
         }
         let places = Places { starts };
         let order = order(&columns, &places, rows);
-        Ok(SortedChunk { batches: self.batches, firsts: self.firsts, places, order, next: 0 })
+        Ok(SortedChunk { batches: self.batches, numbering: self.numbering, places, order, next: 0 })
     }
 }
 
@@ -157,6 +163,33 @@ impl Places {
     fn locate(&self, place: u32) -> (usize, usize) {
         let batch = self.starts.partition_point(|&start| start <= place) - 1;
         (batch, (place - self.starts[batch]) as usize)
+    }
+}
+
+/// Which row number a place in the chunk has.
+#[derive(Debug, Default)]
+struct Numbering {
+    /// Place of the first row of each run of consecutive numbers.
+    starts: Vec<u32>,
+    /// Number of that row.
+    firsts: Vec<u32>,
+}
+
+impl Numbering {
+    /// The rows from `place` on have the numbers from `first` on.
+    fn add(&mut self, place: u32, first: u32) {
+        if let (Some(start), Some(before)) = (self.starts.last(), self.firsts.last())
+            && first.checked_sub(*before) == Some(place - start)
+        {
+            return;
+        }
+        self.starts.push(place);
+        self.firsts.push(first);
+    }
+
+    fn number(&self, place: u32) -> u32 {
+        let run = self.starts.partition_point(|&start| start <= place) - 1;
+        self.firsts[run] + (place - self.starts[run])
     }
 }
 
@@ -232,7 +265,7 @@ impl<'a> Types<'a> {
 #[derive(Debug)]
 pub(crate) struct SortedChunk {
     batches: Vec<RecordBatch>,
-    firsts: Vec<u32>,
+    numbering: Numbering,
     places: Places,
     order: Vec<u32>,
     next: usize,
@@ -244,10 +277,10 @@ impl SortedChunk {
         if self.next == end {
             return Ok(None);
         }
-        let rows: Vec<(usize, usize)> =
-            self.order[self.next..end].iter().map(|&place| self.places.locate(place)).collect();
+        let order = &self.order[self.next..end];
+        let rows: Vec<(usize, usize)> = order.iter().map(|&place| self.places.locate(place)).collect();
+        let numbers = order.iter().map(|&place| self.numbering.number(place)).collect();
         self.next = end;
-        let numbers = rows.iter().map(|&(batch, row)| self.firsts[batch] + row as u32).collect();
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let batch = interleave_record_batch(&batches, &rows).or_else(halt)?;
         Ok(Some(Block { batch, numbers }))
@@ -345,6 +378,28 @@ mod tests {
         let (rows, numbers, _) = sorted(Table::Events, &batches, 1 << 30);
         let indices: Vec<(usize, usize)> = numbers.iter().map(|&number| (0, number as usize)).collect();
         assert_eq!(interleave_record_batch(&[&all], &indices).unwrap(), rows);
+    }
+
+    #[test]
+    fn rows_of_which_some_were_left_out_keep_their_numbers() {
+        let all = batches(Table::Events, 60);
+        let base = tempdir().unwrap();
+        for bytes_max in [1, 1 << 30] {
+            let spill = Spill::new(Some(base.path()));
+            let mut sorter = Sorter::new(Table::Events, bytes_max, &spill);
+            for (batch, first) in all.iter().zip((0..).step_by(7)) {
+                let some = concat_batches(&batch.schema(), &[batch.slice(1, 2), batch.slice(4, 3)]).unwrap();
+                sorter.add_some(some, &[first + 1..first + 3, first + 4..first + 7]).unwrap();
+            }
+            let (mut sorted, together) = (sorter.finish().unwrap(), concat_batches(&all[0].schema(), &all).unwrap());
+            let mut rows = 0;
+            while let Some(block) = sorted.next().unwrap() {
+                let places: Vec<(usize, usize)> = block.numbers.iter().map(|&number| (0, number as usize)).collect();
+                assert_eq!(interleave_record_batch(&[&together], &places).unwrap(), block.batch);
+                rows += places.len();
+            }
+            assert_eq!(rows, 300);
+        }
     }
 
     #[test]

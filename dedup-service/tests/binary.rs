@@ -70,7 +70,7 @@ fn nonsense_is_refused_with_the_name_of_the_setting() {
         (["--keep-decisions", "1d"], 2),
         (["--dedup-ahead-max", "0"], 2),
         // Only together do these two make no sense.
-        (["--window", "30d"], 3),
+        (["--window", "30d"], 2),
     ];
     for (args, code) in cases {
         let output = binary(dir.path()).args(args).env("FOREBAY_KEEP_DECISIONS", "8d").output().unwrap();

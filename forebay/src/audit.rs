@@ -20,8 +20,8 @@ mod rows;
 
 pub use report::{Figures, Finding, Findings, Report};
 
-use crate::embedded::{self, Embedded, Places};
-use anyhow::{Context, bail};
+use crate::source::{Source, View};
+use anyhow::bail;
 use clap::Args;
 use deep::Depth;
 use flow::Flow;
@@ -30,9 +30,7 @@ use receipts::Receipts;
 use service::Env;
 use service::settings::duration;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use store::StoreReader;
 use tokio::time::Instant;
 
 /// Pause between two looks at a pipeline that has something in flight.
@@ -45,7 +43,7 @@ const UNSETTLED_SHOWN_MAX: usize = 5;
 #[derive(Args, Clone, Debug)]
 pub struct AuditArgs {
     #[command(flatten)]
-    pub places: Places,
+    pub source: Source,
 
     /// Check the ids in this file as well, which `generate --ledger` wrote
     #[arg(long, value_name = "FILE")]
@@ -64,37 +62,36 @@ pub struct AuditArgs {
     pub examples: usize,
 }
 
-/// Audits a data directory; a pipeline may be running on it.
+/// Audits a data directory, or what is on AWS; a pipeline may be running on it.
 ///
 /// # Errors
 /// The evidence can't be read, or the pipeline did not settle. What is wrong with events is in the report.
-pub async fn run(args: AuditArgs, _env: Env) -> anyhow::Result<Report> {
+pub async fn run(args: AuditArgs, env: Env) -> anyhow::Result<Report> {
     let receipts = match args.ledger.clone() {
         Some(path) => Some(Receipts::new(tokio::task::spawn_blocking(move || crate::acked::read(&path)).await??)),
         None => None,
     };
-    let (embedded, reader) = embedded::open_read_only(&args.places)?;
-    let reader = Arc::new(reader);
+    let view = args.source.look(&env).await?;
     if let Some(patience) = args.wait {
-        settle(&embedded, &reader, patience).await?;
+        settle(&view, patience).await?;
     }
     // The lake first: whatever is there by now was announced before.
-    let listed = objects::list(&*embedded.lake).await?;
-    refresh(&reader).await?;
+    let listed = objects::list(&*view.ports.lake).await?;
+    view.refresh().await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Plain };
-    let evidence = Evidence::gather(embedded, listed, depth, args.examples).await?;
+    let evidence = Evidence::gather(view.ports.clone(), listed, depth, args.examples).await?;
     let mut report = judge::judge(evidence, receipts).await?;
     report.remarks.push(depth.to_string());
-    report.blame_damage(&reader.damages());
+    report.blame_damage(&view.damages());
     Ok(report)
 }
 
 /// Waits until nothing is in flight.
-async fn settle(embedded: &Embedded, reader: &Arc<StoreReader>, patience: Duration) -> anyhow::Result<()> {
+async fn settle(view: &View, patience: Duration) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        refresh(reader).await?;
-        let flow = Flow::look(embedded).await?;
+        view.refresh().await?;
+        let flow = Flow::look(&view.ports).await?;
         if flow.is_settled() {
             return Ok(());
         }
@@ -104,9 +101,4 @@ async fn settle(embedded: &Embedded, reader: &Arc<StoreReader>, patience: Durati
         }
         tokio::time::sleep(WAIT_PAUSE).await;
     }
-}
-
-async fn refresh(reader: &Arc<StoreReader>) -> anyhow::Result<()> {
-    let reader = reader.clone();
-    tokio::task::spawn_blocking(move || reader.refresh()).await?.context("read the log")
 }

@@ -3,8 +3,10 @@
 //! Where nobody holds the data directory, it is done here; where `up` does, `up` is asked to, over its control socket.
 
 use crate::control::{self, Holder, Request};
-use crate::embedded::{self, Places};
+use crate::embedded::{self, Embedded};
+use crate::source::Source;
 use anyhow::Context;
+use backend::Kind;
 use clap::Args;
 use compactor::{Compactor, Selection};
 use ledger::embedded::EmbeddedLedger;
@@ -19,7 +21,7 @@ use store::Options;
 #[derive(Args, Clone, Debug)]
 pub struct CompactArgs {
     #[command(flatten)]
-    pub places: Places,
+    pub source: Source,
 
     #[command(flatten)]
     pub order: Order,
@@ -87,16 +89,22 @@ impl Order {
 
 /// Compacts, or says what there is to compact.
 pub async fn run(args: CompactArgs, env: Env) -> anyhow::Result<()> {
-    embedded::refuse_missing(&args.places.data_dir)?;
+    if args.source.backend == Kind::Aws {
+        let Embedded { ledger, lake, .. } = args.source.on_aws(&env).await?;
+        let compactor = Compactor::new(args.compactor, ledger, lake, env, &Health::default());
+        print(&args.order.carry_out(&compactor).await?);
+        return Ok(());
+    }
+    embedded::refuse_missing(&args.source.places.data_dir)?;
     if args.order.dry_run { preview(args, env).await } else { compact(args, env).await }
 }
 
 /// Only looks: anyone may while somebody else writes, but the holder knows its own settings best.
 async fn preview(args: CompactArgs, env: Env) -> anyhow::Result<()> {
-    if let Some(holder) = control::reach(&args.places.data_dir).await? {
+    if let Some(holder) = control::reach(&args.source.places.data_dir).await? {
         return hand_over(holder, args.order).await;
     }
-    let (embedded, _reader) = embedded::open_read_only(&args.places)?;
+    let (embedded, _reader) = embedded::open_read_only(&args.source.places)?;
     let compactor = Compactor::new(args.compactor, embedded.ledger, embedded.lake, env, &Health::default());
     print(&args.order.carry_out(&compactor).await?);
     Ok(())
@@ -104,7 +112,7 @@ async fn preview(args: CompactArgs, env: Env) -> anyhow::Result<()> {
 
 async fn compact(args: CompactArgs, env: Env) -> anyhow::Result<()> {
     const NO_DESK: &str = "another process is at work there and takes no calls: wait until it is through, or stop it";
-    let CompactArgs { places, order, set_aside_damaged, compactor } = args;
+    let CompactArgs { source: Source { places, .. }, order, set_aside_damaged, compactor } = args;
     let options = Options { set_aside_damaged, ..embedded::options("forebay compact", &env) };
     let store = match embedded::take(&places.data_dir, options).await {
         Err(error) if embedded::is_held(&error) => match control::reach(&places.data_dir).await? {

@@ -1,9 +1,9 @@
 //! The `forebay` binary: what people start.
 
 use clap::{Parser, Subcommand};
-use forebay::{audit, bench, compact, generate, quarantine, up};
+use forebay::{audit, bench, compact, cost, generate, quarantine, setup, up};
 use service::telemetry::{self, LogFormat};
-use service::{Env, Stop, tasks};
+use service::{Env, Stop, memory, tasks};
 use std::process::ExitCode;
 
 /// Gives memory back faster and takes fewer locks than the system's allocator.
@@ -31,10 +31,13 @@ enum Command {
     Compact(compact::CompactArgs),
     Quarantine(quarantine::QuarantineArgs),
     Bench(bench::BenchArgs),
+    Cost(cost::CostArgs),
+    Setup(setup::SetupArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    memory::take_small_pages();
     let cli = Cli::parse();
     let outcome = match telemetry::init(cli.log_format, "info") {
         Ok(()) => run(cli.command).await,
@@ -59,12 +62,17 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(code(summary.is_clean()))
         }
         Command::Audit(args) => {
-            let report = audit::run(args, env).await?;
+            let report = Box::pin(audit::run(args, env)).await?;
             print!("{report}");
             Ok(code(report.is_clean()))
         }
-        Command::Compact(args) => compact::run(args, env).await.map(|()| ExitCode::SUCCESS),
-        Command::Quarantine(args) => quarantine::run(args, env, stop_on_signal()).await.map(code),
+        Command::Compact(args) => Box::pin(compact::run(args, env)).await.map(|()| ExitCode::SUCCESS),
+        Command::Quarantine(args) => Box::pin(quarantine::run(args, env, stop_on_signal())).await.map(code),
+        Command::Setup(args) => Box::pin(setup::run(args, env)).await.map(|()| ExitCode::SUCCESS),
+        Command::Cost(args) => {
+            print!("{}", cost::run(&args)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Bench(args) => bench::run(args, env).await.map(|()| ExitCode::SUCCESS),
     }
 }

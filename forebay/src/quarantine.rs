@@ -31,10 +31,10 @@ enum Command {
 /// Does one of them. True where nothing is left that a person should look at.
 ///
 /// Reads the data directory while another process may write it.
-pub async fn run(args: QuarantineArgs, _env: Env, stop: Stop) -> anyhow::Result<bool> {
+pub async fn run(args: QuarantineArgs, env: Env, stop: Stop) -> anyhow::Result<bool> {
     match args.command {
-        Command::Ls(args) => ls::run(&args, &stop).await.map(|()| true),
-        Command::Replay(args) => replay::run(&args, &stop).await,
+        Command::Ls(args) => ls::run(&args, &env, &stop).await.map(|()| true),
+        Command::Replay(args) => replay::run(&args, &env, &stop).await,
     }
 }
 

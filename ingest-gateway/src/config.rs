@@ -1,7 +1,9 @@
 //! Settings of the gateway: flag, environment variable, help text and default of each in one place.
 
 use crate::cors::Origins;
+use crate::flush::Patience;
 use crate::keys::WriteKey;
+use crate::overflow::Overflow;
 use schema::validate::{ORIGINAL_BYTES_MAX, Rules};
 use service::settings;
 use std::net::SocketAddr;
@@ -72,9 +74,18 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_BODY_TIMEOUT", default_value = "30s", value_parser = settings::duration)]
     pub body_timeout: Duration,
 
-    /// How long a record is sent again before its requests get 503, or it goes to the overflow queue
+    /// How long a record is sent again before its requests get 503; never less than --overflow-after where there is an
+    /// overflow queue
     #[arg(long, env = "FOREBAY_RESEND_FOR", default_value = "2s", value_parser = settings::duration)]
     pub resend_for: Duration,
+
+    /// How long a record waits for the stream before it goes to the overflow queue, where there is one
+    #[arg(long, env = "FOREBAY_OVERFLOW_AFTER", default_value = "2s", value_parser = settings::duration)]
+    pub overflow_after: Duration,
+
+    /// The dedup stage's window; the overflow queue must keep records for less
+    #[arg(long, env = "FOREBAY_WINDOW", default_value = "24h", value_parser = settings::duration)]
+    pub dedup_window: Duration,
 
     /// How long events wait for company before they are sent; the time that the stream takes to answer does it already
     #[arg(long, env = "FOREBAY_LINGER", default_value = "0s", value_parser = settings::duration)]
@@ -95,6 +106,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long records wait for the stream, and for the queue next to it.
+    pub(crate) fn patience(&self, overflow: Option<&Overflow>) -> Patience {
+        let Config { overflow_after, resend_for, .. } = *self;
+        match overflow {
+            Some(_) => Patience { overflow_after, resend_for: resend_for.max(overflow_after) },
+            None => Patience { overflow_after: resend_for, resend_for },
+        }
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             event_bytes_max: self.event_bytes_max,
@@ -166,6 +186,8 @@ mod tests {
             ["--write-keys", "web=short"],
             ["--cors-origins", "example.com"],
             ["--linger", "5"],
+            ["--overflow-after", "soon"],
+            ["--dedup-window", "24"],
             ["--record-level", "10"],
         ] {
             let error = parse(&args).expect_err("nonsense");

@@ -1,14 +1,15 @@
 //! One flush: records are compressed, appended together, and their requests answered.
 //!
 //! **Draft**: events of several requests for one shard, not yet compressed. **Sealed record**: bytes ready for the stream,
-//! and who waits for them.
+//! and who waits for them. **Ripe**: a record that the stream did not take in time, and that the overflow queue may have.
 
+use crate::breaker::{PROBE_INTERVAL, Way};
 use crate::budget::Charge;
 use crate::metrics::METRICS;
-use crate::parcel::Fragment;
+use crate::overflow::{self, Detour};
+use crate::parcel::{Fragment, may_share};
 use crate::shards::{Routes, ShardMap};
 use bytes::Bytes;
-use queue::Queue;
 use schema::body::BodyPacker;
 use schema::record;
 use schema::{HashKey, Kind, ShardId};
@@ -20,7 +21,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long the stream may take for one append before its outcome counts as unknown.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer than its records may wait for the stream an append may take: a stream that repeats by itself has about
+/// the same deadline, and only its answer says which records landed.
+const APPEND_SLACK: Duration = Duration::from_millis(250);
+
+/// As [`APPEND_TIMEOUT`], for a probe: done before the next one, so that probes alone never hold all flushes.
+pub(crate) const PROBE_TIMEOUT: Duration = PROBE_INTERVAL;
 
 /// First and longest pause before a record is sent again.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -75,7 +83,7 @@ impl Draft {
         self.events.shard == other.shard
             && self.events.kind == other.kind
             && Arc::ptr_eq(&self.routes, routes)
-            && record::fits(self.events.bytes() + other.bytes(), self.events.events() + other.events())
+            && may_share(self.events.bytes() + other.bytes(), self.events.events() + other.events())
     }
 
     pub(crate) fn join(&mut self, other: &Fragment, arrival: Arrival, waiter: Waiter) {
@@ -86,13 +94,14 @@ impl Draft {
         self.waiters.push(waiter);
     }
 
-    fn seal(self, packer: &mut BodyPacker, resend_for: Duration) -> Sealed {
+    fn seal(self, packer: &mut BodyPacker, patience: Patience) -> Sealed {
         let Draft { routes, events, received_at, since, waiters } = self;
         let Fragment { shard, kind, point, ids, plain } = events;
         let body = packer.pack(&plain, record::count(&ids) as u32);
         let bytes = record::encode(&record::raw(kind, ids, received_at, body));
         let expected = routes.shard(shard).clone();
-        Sealed { point, kind, bytes, expected, waiters, deadline: since + resend_for, attempts: 0, not_before: since }
+        let (ripe_at, deadline) = (since + patience.overflow_after, since + patience.resend_for);
+        Sealed { point, kind, bytes, expected, waiters, ripe_at, deadline, attempts: 0, not_before: since }
     }
 }
 
@@ -104,6 +113,8 @@ pub(crate) struct Sealed {
     bytes: Bytes,
     expected: ShardId,
     waiters: Vec<Waiter>,
+    /// A failure after it sends the record to the overflow queue.
+    ripe_at: Instant,
     /// A failure after it is final.
     deadline: Instant,
     attempts: u32,
@@ -124,18 +135,28 @@ impl Sealed {
         let share = (env.nonce() as u32) as f64 / f64::from(u32::MAX);
         let pause = longest.mul_f64(0.5 + share / 2.0);
         self.attempts += 1;
-        self.not_before = (now + pause).min(self.deadline.max(now + PAUSE_MIN));
+        let turn = if now < self.ripe_at { self.ripe_at } else { self.deadline };
+        self.not_before = (now + pause).min(turn.max(now + PAUSE_MIN));
     }
+}
+
+/// How long a record may wait, from its oldest request on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Until the overflow queue may have it.
+    pub(crate) overflow_after: Duration,
+    /// Until its requests fail.
+    pub(crate) resend_for: Duration,
 }
 
 /// What every flush needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Flusher {
     pub(crate) stream: Arc<dyn Stream>,
-    pub(crate) overflow: Option<Arc<dyn Queue>>,
+    pub(crate) detour: Option<Arc<Detour>>,
     pub(crate) shards: Arc<ShardMap>,
     pub(crate) env: Env,
-    pub(crate) resend_for: Duration,
+    pub(crate) patience: Patience,
 }
 
 /// What a flush leaves behind.
@@ -144,50 +165,91 @@ pub(crate) struct Flushed {
     pub(crate) packer: BodyPacker,
     /// To be sent again, each after its pause.
     pub(crate) again: Vec<Sealed>,
-    /// Why records failed, if none was appended.
+    /// Why nothing became durable, if nothing did and nothing else is left to try.
     pub(crate) unwell: Option<String>,
 }
 
+/// A record that is not durable.
+#[derive(Debug)]
+struct Failure {
+    record: Sealed,
+    error: AppendError,
+}
+
+impl Failure {
+    fn is_ripe(&self, way: Way, now: Instant) -> bool {
+        let in_time = way == Way::Stream && now < self.record.ripe_at;
+        !in_time && !self.is_hopeless() && overflow::takes(&self.record.bytes)
+    }
+
+    /// Neither the stream takes it ever, nor would the drainer get rid of it.
+    fn is_hopeless(&self) -> bool {
+        matches!(self.error, AppendError::TooLarge { .. })
+    }
+}
+
 impl Flusher {
-    /// Appends drafts, and records from earlier flushes, in one call.
+    /// Appends drafts, and records from earlier flushes, in one call; what the stream does not take in time goes to the
+    /// overflow queue, and while that is so most records go there at once.
     pub(crate) async fn flush(self, mut packer: BodyPacker, drafts: Vec<Draft>, again: Vec<Sealed>) -> Flushed {
         METRICS.resent.inc_by(again.len() as u64);
         let mut records = again;
-        records.extend(drafts.into_iter().map(|draft| draft.seal(&mut packer, self.resend_for)));
-        let outcomes = self.append(&records).await;
-        let (mut again, mut final_failures, mut unwell, mut any_landed) = (Vec::new(), Vec::new(), None, false);
+        records.extend(drafts.into_iter().map(|draft| draft.seal(&mut packer, self.patience)));
+        let count = records.len();
+        let way = self.detour.as_ref().map_or(Way::Stream, |detour| detour.way(Instant::now()));
+        let (direct, detoured) = deal(records, way);
+        let (failures, refused) = tokio::join!(self.append(direct, way), self.overflow(detoured));
         let now = Instant::now();
-        for (mut record, outcome) in records.into_iter().zip(outcomes) {
+        let (ripe, mut left): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|failure| self.detour.is_some() && failure.is_ripe(way, now));
+        let was_refused = !refused.is_empty();
+        left.extend(refused);
+        let refused = self.give_up_on_the_stream(ripe).await;
+        let is_last_resort_gone = self.detour.is_none() || was_refused || !refused.is_empty();
+        left.extend(refused);
+        let unwell = left.last().map(|failure| failure.error.to_string());
+        let unwell = unwell.filter(|_| left.len() == count && is_last_resort_gone);
+        Flushed { packer, again: self.send_again_or_refuse(left), unwell }
+    }
+
+    /// Gives back what did not land; the others are answered.
+    async fn append(&self, records: Vec<Sealed>, way: Way) -> Vec<Failure> {
+        if records.is_empty() {
+            return Vec::new();
+        }
+        let count = records.len();
+        let outcomes = self.outcomes(&records, self.append_timeout(way)).await;
+        let mut failures = Vec::new();
+        for (record, outcome) in records.into_iter().zip(outcomes) {
             match outcome {
-                Ok(placed) => {
-                    any_landed = true;
-                    self.landed(record, &placed);
-                }
-                Err(error) => {
-                    unwell = Some(error.to_string());
-                    if matches!(error, AppendError::TooLarge { .. }) || now >= record.deadline {
-                        final_failures.push((record, error));
-                    } else {
-                        record.pause(now, &self.env);
-                        again.push(record);
-                    }
-                }
+                Ok(placed) => self.landed(record, &placed),
+                Err(error) => failures.push(Failure { record, error }),
             }
         }
-        self.give_up(final_failures).await;
-        Flushed { packer, again, unwell: unwell.filter(|_| !any_landed) }
+        if let Some(detour) = self.detour.as_ref().filter(|_| failures.len() < count) {
+            detour.stream_took_some(Instant::now());
+        }
+        failures
+    }
+
+    fn append_timeout(&self, way: Way) -> Duration {
+        match way {
+            _ if self.detour.is_none() => APPEND_TIMEOUT,
+            Way::Probe => PROBE_TIMEOUT,
+            Way::Stream | Way::Queue => (self.patience.overflow_after + APPEND_SLACK).min(APPEND_TIMEOUT),
+        }
     }
 
     /// One result for each record.
-    async fn append(&self, records: &[Sealed]) -> Vec<Result<Placed, AppendError>> {
+    async fn outcomes(&self, records: &[Sealed], timeout: Duration) -> Vec<Result<Placed, AppendError>> {
         METRICS.flushes.inc();
         let batch = records.iter().map(|record| NewRecord { point: record.point, bytes: record.bytes.clone() });
         let append = self.stream.append(batch.collect());
         let unanswered = |detail: String| vec![Err(AppendError::Unavailable(detail)); records.len()];
-        match tokio::time::timeout(APPEND_TIMEOUT, append).await {
+        match tokio::time::timeout(timeout, append).await {
             Ok(outcomes) if outcomes.len() == records.len() => outcomes,
             Ok(outcomes) => unanswered(format!("{} results for {} records", outcomes.len(), records.len())),
-            Err(_) => unanswered(format!("no answer within {APPEND_TIMEOUT:?}")),
+            Err(_) => unanswered(format!("no answer within {timeout:?}")),
         }
     }
 
@@ -201,28 +263,70 @@ impl Flusher {
         record.tell(&Ok(()));
     }
 
-    /// Sends records to the overflow queue, where there is one and it takes them; the others have failed.
-    async fn give_up(&self, failures: Vec<(Sealed, AppendError)>) {
-        if failures.is_empty() {
-            return;
+    /// As [`Flusher::overflow`], for records that the stream was asked to take.
+    async fn give_up_on_the_stream(&self, ripe: Vec<Failure>) -> Vec<Failure> {
+        let count = ripe.len();
+        let refused = self.overflow(ripe).await;
+        if let Some(detour) = self.detour.as_ref().filter(|_| refused.len() < count) {
+            detour.overflowed(Instant::now());
         }
-        let overflowed = match &self.overflow {
-            Some(queue) => {
-                let messages = failures.iter().map(|(record, _)| record.bytes.clone()).collect();
-                tokio::time::timeout(APPEND_TIMEOUT, queue.send(messages)).await.unwrap_or_default()
-            }
-            None => Vec::new(),
+        refused
+    }
+
+    /// Sends records to the overflow queue. Gives back what it does not take; the others are answered.
+    async fn overflow(&self, ripe: Vec<Failure>) -> Vec<Failure> {
+        let Some(detour) = self.detour.as_ref().filter(|_| !ripe.is_empty()) else {
+            return ripe;
         };
-        let mut overflowed = overflowed.into_iter();
-        for (record, error) in failures {
-            if matches!(overflowed.next(), Some(Ok(()))) {
-                METRICS.overflowed.inc();
-                record.tell(&Ok(()));
-            } else {
+        let results = detour.send(ripe.iter().map(|failure| failure.record.bytes.clone()).collect()).await;
+        let mut refused = Vec::new();
+        for (failure, result) in ripe.into_iter().zip(results) {
+            match result {
+                Ok(()) => failure.record.tell(&Ok(())),
+                Err(error) => {
+                    tracing::debug!(%error, "the overflow queue refuses a record");
+                    refused.push(failure);
+                }
+            }
+        }
+        refused
+    }
+
+    /// Gives back what may be sent again; the requests of the others have failed.
+    fn send_again_or_refuse(&self, failures: Vec<Failure>) -> Vec<Sealed> {
+        let (now, mut again) = (Instant::now(), Vec::new());
+        for failure in failures {
+            let is_final = failure.is_hopeless() || now >= failure.record.deadline;
+            let Failure { mut record, error } = failure;
+            if is_final {
                 METRICS.refused_records.inc();
                 tracing::warn!(%error, shard = %record.expected, kind = ?record.kind, attempts = record.attempts, "giving up on a record");
                 record.tell(&Err(NotDurable(error.to_string())));
+            } else {
+                record.pause(now, &self.env);
+                again.push(record);
             }
         }
+        again
     }
+}
+
+/// Deals records out to the stream and, where the breaker is open, to the queue: all that it takes, but one for a probe.
+fn deal(records: Vec<Sealed>, way: Way) -> (Vec<Sealed>, Vec<Failure>) {
+    let mut probes = match way {
+        Way::Stream => return (records, Vec::new()),
+        Way::Probe => 1,
+        Way::Queue => 0,
+    };
+    let (mut direct, mut detoured) = (Vec::new(), Vec::new());
+    for record in records {
+        if probes > 0 || !overflow::takes(&record.bytes) {
+            probes = 0;
+            direct.push(record);
+        } else {
+            let error = AppendError::Unavailable("it took nothing of late".into());
+            detoured.push(Failure { record, error });
+        }
+    }
+    (direct, detoured)
 }

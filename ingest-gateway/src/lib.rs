@@ -2,19 +2,22 @@
 //!
 //! What is invalid is durable too, in quarantine. The way of an event: [`http`] or [`grpc`] read a request, [`accept`]
 //! validates its events and sorts them by shard, [`pack`] joins those of all requests into records, [`flush`] appends
-//! these and answers.
+//! these and answers. What the stream does not take goes to the [`overflow`] queue, from where [`drain`] takes it later.
 
 mod accept;
 mod answer;
+mod breaker;
 mod budget;
 pub mod config;
 mod cors;
+mod drain;
 mod flush;
 pub mod grpc;
 mod http;
 mod inflate;
 mod keys;
 mod metrics;
+mod overflow;
 mod pack;
 mod parcel;
 mod refusal;
@@ -23,12 +26,13 @@ mod shards;
 use accept::Acceptor;
 use anyhow::{Context, ensure};
 use budget::Budget;
+use drain::Drainer;
 use flush::Flusher;
 use grpc::Publisher;
 use http::Front;
 use metrics::METRICS;
+use overflow::Detour;
 use pack::Packer;
-use queue::Queue;
 use service::{Env, Health, Stop};
 use shards::ShardMap;
 use std::sync::Arc;
@@ -38,6 +42,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::Config;
+pub use overflow::Overflow;
 
 /// The gateway, ready to run.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Gateway {
     config: Config,
     shards: Arc<ShardMap>,
     packer: Packer,
+    /// Where there is an overflow queue.
+    drainer: Option<Drainer>,
     acceptor: Arc<Acceptor>,
     budget: Arc<Budget>,
     health: Health,
@@ -54,11 +61,11 @@ impl Gateway {
     /// Puts a gateway before `stream`; `overflow` takes the records that the stream does not take in time.
     ///
     /// # Errors
-    /// Settings that contradict each other.
+    /// Settings that contradict each other, or the overflow queue.
     pub fn new(
         config: Config,
         stream: Arc<dyn Stream>,
-        overflow: Option<Arc<dyn Queue>>,
+        overflow: Option<Overflow>,
         env: Env,
         health: Health,
     ) -> anyhow::Result<Gateway> {
@@ -67,12 +74,16 @@ impl Gateway {
             in_flight_bytes_max >= body_bytes_max,
             "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
         );
+        overflow.as_ref().map_or(Ok(()), |overflow| overflow.check(config.dedup_window))?;
         METRICS.in_flight_bytes_max.set(in_flight_bytes_max as i64);
         let shards = ShardMap::new(stream.clone());
         let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
-        let flusher =
-            Flusher { stream, overflow, shards: shards.clone(), env: env.clone(), resend_for: config.resend_for };
-        let packer = Packer::new(inbox, flusher, &config, health.part("raw stream"));
+        let part = health.part("raw stream");
+        let patience = config.patience(overflow.as_ref());
+        let detour = overflow.map(|overflow| Detour::new(overflow, &config));
+        let drainer = detour.clone().map(|detour| Drainer::new(stream.clone(), detour, part.clone()));
+        let flusher = Flusher { stream, detour, shards: shards.clone(), env: env.clone(), patience };
+        let packer = Packer::new(inbox, flusher, &config, part);
         let acceptor = Arc::new(Acceptor {
             rules: config.rules(),
             body_bytes_max,
@@ -82,12 +93,12 @@ impl Gateway {
             inbox: sender,
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
-        Ok(Gateway { config, shards, packer, acceptor, budget: Budget::new(in_flight_bytes_max), health })
+        Ok(Gateway { config, shards, packer, drainer, acceptor, budget: Budget::new(in_flight_bytes_max), health })
     }
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway { config, shards, packer, acceptor, budget, health } = self;
+        let Gateway { config, shards, packer, drainer, acceptor, budget, health } = self;
         let publisher =
             Publisher { acceptor: acceptor.clone(), budget: budget.clone(), write_keys: config.write_keys.clone() };
         let manners = grpc::Manners { body_bytes_max: config.body_bytes_max, drain_timeout: config.drain_timeout };
@@ -101,7 +112,8 @@ impl Gateway {
             tokio::try_join!(
                 http::serve(http, front, stop.clone()),
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
-                shards.keep_fresh(routes, stop),
+                shards.keep_fresh(routes, stop.clone()),
+                drained(drainer, stop),
             )
         };
         // A task of its own: nothing else is looked at each time that it is woken.
@@ -109,5 +121,12 @@ impl Gateway {
         let packed = async { packing.await.context("the packer panicked")? };
         tokio::try_join!(serve, packed)?;
         Ok(())
+    }
+}
+
+async fn drained(drainer: Option<Drainer>, stop: Stop) -> anyhow::Result<()> {
+    match drainer {
+        Some(drainer) => drainer.run(stop).await,
+        None => Ok(()),
     }
 }

@@ -1,76 +1,56 @@
-//! Takes events and makes them durable in the raw stream of a data directory.
+//! Takes events over HTTP and gRPC into the raw stream.
 
 use anyhow::Context;
+use backend::{Backend, Kept};
 use clap::Parser;
-use ingest_gateway::{Config, Gateway};
-use service::telemetry::{self, LogFormat};
-use service::{Env, Health, Tasks, settings, tasks};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use ingest_gateway::{Config, Gateway, Overflow};
+use service::{Env, Health, Misconfigured, Process, Tasks, process};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
-use store::{Options, Store};
-use stream::embedded::EmbeddedStream;
 use tokio::net::TcpListener;
 
-/// Takes events over HTTP and gRPC
+const SERVICE: &str = "ingest-gateway";
+
+/// Takes events over HTTP and gRPC, and answers when they are durable
+///
+/// With AWS behind it, any number of these may run. A data directory is held by one process at a time: there it takes
+/// events while nothing else runs on it; `forebay up` runs all stages in one process.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
     gateway: Config,
 
-    /// Where the raw stream is kept
-    #[arg(long, env = "FOREBAY_DATA_DIR", default_value = "forebay-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    backend: backend::Settings,
 
-    /// Shards of the raw stream; another number than before reshards it
-    #[arg(long, env = "FOREBAY_SHARDS", default_value = "4")]
-    shards: NonZeroU32,
-
-    /// How long draining may take; shorter than the orchestrator's own patience
-    #[arg(long, env = "FOREBAY_SHUTDOWN_GRACE", default_value = "25s", value_parser = settings::duration)]
-    shutdown_grace: Duration,
-
-    /// How log lines look
-    #[arg(long, env = "FOREBAY_LOG_FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    process: Process,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = run(Arguments::parse()).await;
-    if let Err(error) = &outcome {
-        eprintln!("ingest-gateway: {error:#}");
-    }
-    tasks::exit_code(&outcome)
+    process::end(SERVICE, &run(Arguments::parse()).await)
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    telemetry::init(arguments.log_format, "info")?;
-    tracing::info!(?arguments, "starting");
-    let env = Env::system();
-    let raw = open_raw(&arguments, &env).await?;
-    let http = bind(arguments.gateway.http_addr).await?;
-    let grpc = bind(arguments.gateway.grpc_addr).await?;
-    let gateway = Gateway::new(arguments.gateway, Arc::new(raw), None, env, Health::default())?;
+    if !arguments.process.begin(&arguments)? {
+        return Ok(());
+    }
+    let Arguments { gateway, backend, process } = arguments;
+    backend.check().map_err(Misconfigured::because)?;
+    let (env, health) = (Env::system(), Health::default());
+    let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
+    let backend = Backend::open(&backend, SERVICE, &env).await?;
+    let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
+    let raw = backend.raw().await?;
+    let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;
     let mut tasks = Tasks::default();
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
-    tasks.run_until(tasks::signal(), arguments.shutdown_grace).await
+    backend.watch(&mut tasks);
+    process.run(SERVICE, health, tasks).await
 }
 
-async fn open_raw(arguments: &Arguments, env: &Env) -> anyhow::Result<EmbeddedStream> {
-    let clock = env.clock.clone();
-    let holder = format!("ingest-gateway, process {}", std::process::id());
-    let options = Options::new(Arc::new(move || clock.now()), holder);
-    let data_dir = arguments.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir, options)).await?;
-    let store = opened.with_context(|| format!("open data directory {}", arguments.data_dir.display()))?;
-    let incarnation = format!("{:08x}", env.nonce() as u32);
-    EmbeddedStream::open(&Arc::new(store), "raw", arguments.shards, &incarnation).await.context("open the raw stream")
-}
-
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("bind {address}"))
 }

@@ -4,10 +4,20 @@
 //! **Staged**: events whose hashes are not known yet, since many are hashed together at a fraction of the cost.
 
 use crate::shards::Routes;
+use queue::MESSAGE_BYTES_MAX;
 use schema::id::hash_all;
-use schema::record::{self, PACK_BYTES_MAX};
+use schema::record::{self, PACK_BYTES_MAX, RECORD_BYTES_MAX};
 use schema::{EventId, HashKey, Kind};
 use std::ops::Range;
+
+/// Most bytes of ids and plain messages that several events share a record with, so that the overflow queue takes it however
+/// badly it compresses. A larger event has a record of its own.
+const SHARED_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (RECORD_BYTES_MAX - PACK_BYTES_MAX);
+
+/// Whether several events may share one record of this size.
+pub(crate) const fn may_share(bytes: usize, events: usize) -> bool {
+    bytes <= SHARED_BYTES_MAX && record::fits(bytes, events)
+}
 
 /// Events of one kind for one shard.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +97,7 @@ impl<'r> Parcel<'r> {
     /// Starts a parcel for a body of `body_bytes`.
     pub(crate) fn new(routes: &'r Routes, staged: &'r mut Staged, body_bytes: usize) -> Parcel<'r> {
         // Shards get even shares of a large body; a small one is likely to be a single event.
-        let plain_bytes = (body_bytes / routes.len()).max(body_bytes.min(SINGLE_EVENT_BYTES)).min(PACK_BYTES_MAX);
+        let plain_bytes = (body_bytes / routes.len()).max(body_bytes.min(SINGLE_EVENT_BYTES)).min(SHARED_BYTES_MAX);
         // A request that was refused halfway may have left something.
         staged.clear();
         let open = (0..routes.len() * KINDS).map(|_| None).collect();
@@ -122,7 +132,7 @@ impl<'r> Parcel<'r> {
         let slot = &mut self.open[shard * KINDS + kind as usize];
         let fragment = slot.get_or_insert_with(|| Fragment::new(shard, kind, point, self.plain_bytes));
         let bytes = fragment.bytes() + plain.len() + EventId::BYTES;
-        if !record::fits(bytes, fragment.events() + 1) && !fragment.ids.is_empty() {
+        if !may_share(bytes, fragment.events() + 1) && !fragment.ids.is_empty() {
             let next = Fragment { shard, kind, point, ids: Vec::new(), plain: Vec::new() };
             self.full.push(std::mem::replace(fragment, next));
         }
@@ -193,7 +203,7 @@ mod tests {
         let mut staged = Staged::default();
         let mut parcel = Parcel::new(&routes, &mut staged, 1000);
         for k in 0..5 {
-            parcel.add(Kind::Events, EventId(k), |plain| plain.extend(vec![0; PACK_BYTES_MAX / 2 - 100]));
+            parcel.add(Kind::Events, EventId(k), |plain| plain.extend(vec![0; SHARED_BYTES_MAX / 2 - 100]));
         }
         let sizes: Vec<usize> = parcel.into_fragments().iter().map(|fragment| record::count(&fragment.ids)).collect();
         assert_eq!(sizes, [2, 2, 1]);

@@ -55,7 +55,7 @@ fn main() {
     });
 }
 
-fn read(bytes: &Bytes, columns: Columns<'_>) -> Vec<arrow::array::RecordBatch> {
+fn read(bytes: &Bytes, columns: Columns<'_>) -> Vec<arrow_array::RecordBatch> {
     batches_of(Table::Events, "sample", bytes, columns).expect("an own object")
 }
 

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod layout;
 pub mod local;
 pub mod parquet_file;
+pub mod s3;
 
 /// What is known of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Objects from rows to Parquet and back, whole and damaged.
 
-use arrow::array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use lake::local::LocalLake;
 use lake::parquet_file::{
@@ -71,7 +71,7 @@ async fn read_all(lake: &dyn Lake, columns: Columns<'_>) -> Result<Vec<RecordBat
 }
 
 fn joined(batches: &[RecordBatch]) -> RecordBatch {
-    arrow::compute::concat_batches(&batches[0].schema(), batches).expect("batches of one schema")
+    arrow_select::concat::concat_batches(&batches[0].schema(), batches).expect("batches of one schema")
 }
 
 #[tokio::test]

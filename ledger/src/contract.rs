@@ -200,6 +200,18 @@ pub async fn a_released_lease_is_nobodys_and_can_be_taken(ledger: &dyn Ledger, f
     ledger.acquire(&name, "two", Some(&seen)).await.expect("it stands as it was seen");
 }
 
+pub async fn a_retired_lease_is_off_the_list_and_one_that_changed_is_not(ledger: &dyn Ledger, fresh: &str) {
+    let name = format!("{fresh}/lease");
+    let taken = ledger.acquire(&name, "one", None).await.expect("nobody holds it");
+    let renewed = ledger.renew(&taken).await.expect("nobody took it");
+    assert_eq!(ledger.retire(&taken).await, Err(LeaseError::Lost(name.clone())));
+    assert_eq!(ledger.leases(&name).await, Ok(vec![renewed.clone()]));
+    ledger.retire(&renewed).await.expect("it stands as it was seen");
+    assert_eq!(ledger.leases(&name).await, Ok(vec![]));
+    ledger.retire(&renewed).await.expect("retired is retired");
+    ledger.acquire(&name, "two", None).await.expect("nobody holds it");
+}
+
 pub async fn leases_are_listed_by_prefix(ledger: &dyn Ledger, fresh: &str) {
     for name in ["dedup/1", "dedup/2", "writer/1"] {
         ledger.acquire(&format!("{fresh}/{name}"), "one", None).await.expect("nobody holds it");

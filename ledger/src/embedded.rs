@@ -109,6 +109,16 @@ impl Ledger for EmbeddedLedger {
         self.swap(&lease.name, Some(lease), None).map(drop)
     }
 
+    async fn retire(&self, lease: &Lease) -> Result<(), LeaseError> {
+        let mut leases = self.leases();
+        match leases.get(&lease.name) {
+            None => {}
+            Some(held) if held == lease => drop(leases.remove(&lease.name)),
+            Some(_) => return Err(LeaseError::Lost(lease.name.clone())),
+        }
+        Ok(())
+    }
+
     async fn leases(&self, prefix: &str) -> Result<Vec<Lease>, LedgerError> {
         let leases = self.leases();
         Ok(leases.values().filter(|lease| lease.name.starts_with(prefix)).cloned().collect())

@@ -9,8 +9,10 @@ use schema::ChainId;
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::time::Instant;
 
 pub mod contract;
+pub mod dynamodb;
 pub mod embedded;
 pub mod keeper;
 mod walk;
@@ -103,6 +105,16 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Gives it back, so that another worker need not wait for the term.
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
 
+    /// Takes a lease off the list for good, if it still stands as given: what it was for is over.
+    ///
+    /// Anybody may, not only its owner. A ledger whose leases end with its process need only give it back.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`]: it has changed since.
+    async fn retire(&self, lease: &Lease) -> Result<(), LeaseError> {
+        self.release(lease).await
+    }
+
     /// All leases whose name starts with `prefix`.
     async fn leases(&self, prefix: &str) -> Result<Vec<Lease>, LedgerError>;
 }
@@ -116,6 +128,9 @@ pub enum LeaseError {
 }
 
 /// How long and how often an append is repeated while the ledger does not answer.
+///
+/// A backend that repeats by itself takes longer over each attempt, not more attempts over the whole: no attempt begins
+/// later than `attempts_max` pauses after the first.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     pub pause: Duration,
@@ -134,10 +149,11 @@ pub async fn append_until_decided(
     entry: Entry,
     patience: Patience,
 ) -> Result<(), LedgerError> {
+    let until = Instant::now() + patience.pause * patience.attempts_max;
     let mut attempt = 1;
     loop {
         match ledger.append(chain, number, entry.clone()).await {
-            Err(LedgerError::Unavailable(_)) if attempt < patience.attempts_max => {
+            Err(LedgerError::Unavailable(_)) if attempt < patience.attempts_max && Instant::now() < until => {
                 attempt += 1;
                 tokio::time::sleep(patience.pause).await;
             }

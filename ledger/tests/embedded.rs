@@ -48,6 +48,7 @@ keeps_the_contract!(
     a_renewal_raises_the_counter,
     a_lease_that_changed_hands_is_lost_to_its_former_owner,
     a_released_lease_is_nobodys_and_can_be_taken,
+    a_retired_lease_is_off_the_list_and_one_that_changed_is_not,
     leases_are_listed_by_prefix,
 );
 

@@ -57,7 +57,7 @@ fn ledger() -> (Arc<dyn Ledger>, TempDir) {
 }
 
 fn keeper(ledger: &Arc<dyn Ledger>, work: &Arc<Two>, worker: &str) -> Keeper {
-    Keeper::new(ledger.clone(), work.clone(), Terms { worker: worker.into(), term: TERM, poll: POLL })
+    Keeper::new(ledger.clone(), work.clone(), Terms { term: TERM, poll: POLL, ..Terms::alone(worker.into()) })
 }
 
 /// Runs a keeper for some time, then stops it.
@@ -71,7 +71,7 @@ async fn run_for(keeper: Keeper, time: Duration) -> anyhow::Result<()> {
 }
 
 async fn owners(ledger: &Arc<dyn Ledger>) -> Vec<Option<String>> {
-    ledger.leases("piece/").await.unwrap().into_iter().map(|lease| lease.owner).collect()
+    ledger.leases("alone/pieces/").await.unwrap().into_iter().map(|lease| lease.owner).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn every_piece_is_worked_on_once_and_given_back_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_without_a_sign_of_life_is_taken_after_a_term_and_not_before() {
     let (ledger, _dir) = ledger();
-    ledger.acquire("piece/a", "somebody who died", None).await.unwrap();
+    ledger.acquire("alone/pieces/piece/a", "somebody who died", None).await.unwrap();
     let work = Arc::new(Two::default());
     run_for(keeper(&ledger, &work, "me"), TERM / 2).await.unwrap();
     assert_eq!(*work.starts.lock().unwrap(), ["piece/b"]);
@@ -100,8 +100,8 @@ async fn work_stops_where_its_lease_is_lost_and_only_there() {
     let work = Arc::new(Two::default());
     let thief = async {
         tokio::time::sleep(TERM / 9).await;
-        let seen = ledger.leases("piece/a").await.unwrap().remove(0);
-        ledger.acquire("piece/a", "a thief", Some(&seen)).await.unwrap();
+        let seen = ledger.leases("alone/pieces/piece/a").await.unwrap().remove(0);
+        ledger.acquire("alone/pieces/piece/a", "a thief", Some(&seen)).await.unwrap();
         tokio::time::sleep(TERM / 2).await;
         assert_eq!(work.running.load(Ordering::Relaxed), 1);
     };
@@ -116,6 +116,7 @@ async fn what_is_done_is_not_taken_again_and_what_failed_is() {
     let done = Arc::new(Two { end: Some(|| Ok(Ending::Done)), ..Two::default() });
     run_for(keeper(&ledger, &done, "me"), TERM).await.unwrap();
     assert_eq!(done.starts.lock().unwrap().len(), 2);
+    assert_eq!(owners(&ledger).await, [], "nobody need look at their leases again");
     let failing = Arc::new(Two { end: Some(|| Err(Failure::Again("no answer".into()))), ..Two::default() });
     run_for(keeper(&ledger, &failing, "me"), TERM).await.unwrap();
     assert!(failing.starts.lock().unwrap().len() > 2);

@@ -23,7 +23,7 @@ pub trait Stage: Send + Sync + fmt::Debug + 'static {
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError>;
 }
 
-/// The shards of a stage as pieces of work. A shard's lease has the name of its chain.
+/// The shards of a stage as pieces of work. A piece has the name of its shard's chain.
 #[derive(Debug)]
 pub struct Shards<S> {
     stage: S,

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 pub mod contract;
 pub mod embedded;
+pub mod sqs;
 
 /// Most bytes of a message, before the base64 that SQS wants: 1 MiB of text. Source:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
@@ -32,6 +33,9 @@ pub enum QueueError {
     Unavailable(String),
     #[error("the queue is full: {0}")]
     Full(String),
+    /// Repeating won't help: access denied, a queue that is not there.
+    #[error("the queue refuses: {0}")]
+    Refused(String),
     #[error("a message of {bytes} bytes; the queue takes at most {MESSAGE_BYTES_MAX}")]
     TooLarge { bytes: usize },
     /// The visibility has run out, and another receiver may hold the message by now.

@@ -8,7 +8,7 @@ mod read;
 pub use read::{ColumnError, Place, binary, numbers, places, rows_hash, text, times};
 
 use crate::Kind;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};

@@ -173,7 +173,7 @@ mod tests {
     use crate::columns::{self, ColumnError, Place, places, text, times};
     use crate::v1;
     use crate::{ChainId, Kind, ShardId};
-    use arrow::array::{Array, RecordBatch};
+    use arrow_array::{Array, RecordBatch};
     use proptest::prelude::*;
 
     /// Everything that a row of events shows, in sort order.

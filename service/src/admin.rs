@@ -1,5 +1,6 @@
 //! The admin endpoints that every process has: `/healthz`, `/readyz`, `/metrics`.
 
+use crate::health::report_to_grpc;
 use crate::{Health, Stop};
 use axum::Router;
 use axum::extract::State;
@@ -17,9 +18,23 @@ pub fn routes(health: Health) -> Router {
         .with_state(health)
 }
 
-/// Serves the admin routes on an address of their own until `stop`.
-pub async fn serve(listener: TcpListener, health: Health, stop: Stop) -> anyhow::Result<()> {
-    axum::serve(listener, routes(health)).with_graceful_shutdown(stop.cancelled_owned()).await?;
+/// Serves the admin routes, and the gRPC health protocol for `service`, on an address of their own until it is dropped.
+/// Once `stop` is signalled the process is no longer ready, and goes on saying so while it drains.
+pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: Stop) -> anyhow::Result<()> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let draining = health.part("process");
+    draining.ready();
+    let said = report_to_grpc(health.clone(), reporter, vec![service.to_owned()], stop.clone());
+    let router = tonic::service::Routes::new(health_service).into_axum_router().merge(routes(health));
+    let not_ready = async {
+        stop.cancelled().await;
+        draining.not_ready("draining");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, router) => served?,
+        () = async { tokio::join!(said, not_ready); } => {}
+    }
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod env;
 pub mod health;
+pub mod memory;
+pub mod process;
 pub mod rules;
 pub mod settings;
 pub mod tasks;
@@ -10,5 +12,6 @@ pub mod telemetry;
 
 pub use env::{Clock, Env, Random};
 pub use health::{Health, Part};
+pub use process::Process;
 pub use rules::{Rule, Rules};
-pub use tasks::{Halt, Stop, Tasks};
+pub use tasks::{Halt, Misconfigured, Stop, Tasks};

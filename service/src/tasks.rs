@@ -19,6 +19,18 @@ pub type Stop = tokio_util::sync::CancellationToken;
 #[error("halt: {0}")]
 pub struct Halt(pub String);
 
+/// Settings that can't be meant: nothing is started with them.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Misconfigured(String);
+
+impl Misconfigured {
+    /// For `map_err` behind a check of settings.
+    pub fn because(error: impl std::fmt::Display) -> Misconfigured {
+        Misconfigured(format!("{error:#}"))
+    }
+}
+
 /// Tasks of one process: the first failure, panic or early end stops all.
 #[derive(Debug, Default)]
 pub struct Tasks {
@@ -95,13 +107,15 @@ pub async fn signal() {
     }
 }
 
-/// Exit codes, so that an orchestrator can tell what to do: 2 bad settings (clap's own), 3 a dependency is lost, 4 halt.
+/// Exit codes, so that an orchestrator can tell what to do: 2 bad settings (as clap has it), 3 a dependency is lost, 4 halt.
 pub fn exit_code(outcome: &anyhow::Result<()>) -> ExitCode {
+    const MISCONFIGURED: u8 = 2;
     const LOST_DEPENDENCY: u8 = 3;
     const HALT: u8 = 4;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.chain().any(|cause| cause.is::<Halt>()) => ExitCode::from(HALT),
+        Err(error) if error.chain().any(|cause| cause.is::<Misconfigured>()) => ExitCode::from(MISCONFIGURED),
         Err(_) => ExitCode::from(LOST_DEPENDENCY),
     }
 }
@@ -134,6 +148,14 @@ mod tests {
         });
         let error = tasks.run_until(pending(), GRACE).await.expect_err("ended early");
         assert!(error.to_string().contains("short"), "{error:#}");
+    }
+
+    #[test]
+    fn what_ended_a_process_shows_in_its_exit_code() {
+        let coded = |error: anyhow::Error| exit_code(&Err(error.context("start")));
+        assert_eq!(coded(Misconfigured::because("--shards is 0").into()), ExitCode::from(2));
+        assert_eq!(coded(anyhow!("no answer")), ExitCode::from(3));
+        assert_eq!(coded(Halt("slot 7 differs".into()).into()), ExitCode::from(4));
     }
 
     #[tokio::test(start_paused = true)]

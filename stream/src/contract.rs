@@ -15,6 +15,9 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Reads of one shard before a record that should be there is given up.
 const READS_MAX: usize = 1_000;
 
+/// Bytes of the largest record that anybody packs. What a backend takes beyond that is its own affair.
+const LARGEST: usize = schema::record::PACK_BYTES_MAX + schema::record::HEADER_BYTES_MAX;
+
 const LIMIT: ReadLimit = ReadLimit { records_max: 1_000, bytes_max: 4 << 20, wait: WAIT };
 
 fn record(point: u128, bytes: impl Into<Bytes>) -> NewRecord {
@@ -72,9 +75,8 @@ pub async fn a_record_lands_in_the_open_shard_that_covers_its_point(stream: &dyn
 
 pub async fn what_was_appended_is_read_back_byte_for_byte(stream: &dyn Stream) {
     let fence = fence(stream).await;
-    let bodies: Vec<Bytes> = [1, 100, 70_000, schema::record::RECORD_BYTES_MAX]
-        .map(|length| (0..length).map(|k| (k * 7 + length) as u8).collect())
-        .into();
+    let bodies: Vec<Bytes> =
+        [1, 100, 70_000, LARGEST].map(|length| (0..length).map(|k| (k * 7 + length) as u8).collect()).into();
     let placed = append(stream, bodies.iter().map(|bytes| record(0, bytes.clone())).collect()).await;
     let records = read(stream, &fence.shard, &fence.position, bodies.len()).await;
     for (bytes, placed) in bodies.iter().zip(placed) {

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 pub mod contract;
 pub mod embedded;
+pub mod kinesis;
 
 /// A record to append: goes to the open shard whose range covers `point`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// All shards that the stream still knows, closed ones included, parents before children.
     async fn shards(&self) -> Result<Vec<Shard>, ReadError>;
 
-    /// Reads the records that follow `after`.
+    /// Reads the records that follow `after`. A page may be empty though more follows; its lag says so.
     ///
     /// Only durable records are given. Reading does not consume: the same range read again gives the same records.
     async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError>;
@@ -142,14 +143,20 @@ pub async fn read_range(
     to: &Position,
 ) -> Result<Vec<Record>, ReadError> {
     const RANGE_PAGE: ReadLimit = ReadLimit { records_max: 10_000, bytes_max: 10 << 20, wait: Duration::ZERO };
-    let mut records = Vec::new();
-    let mut at = from.clone();
+    /// Pages in a row without a record: a stream may show a record a little later elsewhere than where it was read.
+    const EMPTY_PAGES_MAX: u32 = 20;
+    let (mut records, mut at, mut empty_pages) = (Vec::new(), from.clone(), 0);
     while at < *to {
         let page = stream.read(shard, &at, RANGE_PAGE).await?;
         let Some(last) = page.records.last() else {
-            return Err(ReadError::Trimmed { shard: shard.clone(), after: at });
+            empty_pages += 1;
+            if page.end_of_shard || empty_pages == EMPTY_PAGES_MAX {
+                return Err(ReadError::Trimmed { shard: shard.clone(), after: at });
+            }
+            continue;
         };
         at = last.position.clone();
+        empty_pages = 0;
         records.extend(page.records.into_iter().filter(|record| record.position <= *to));
     }
     Ok(records)

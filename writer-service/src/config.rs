@@ -10,8 +10,8 @@ use std::time::Duration;
 #[group(id = "writer-service")]
 #[command(next_help_heading = "Writer")]
 pub struct Config {
-    /// Longest time that an event waits for its lake object
-    #[arg(long, env = "FOREBAY_FLUSH_INTERVAL", default_value = "10s", value_parser = duration)]
+    /// Longest time that an event waits for its lake object. 60s on AWS, where each object is paid for
+    #[arg(long, env = "FOREBAY_FLUSH_INTERVAL", default_value = "10s", default_value_if("backend", "aws", "60s"), value_parser = duration)]
     pub flush_interval: Duration,
 
     /// Bytes of rows, as plain columns, after which a shard's objects are written

@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// Houses at the same time: each waits for its disk most of the time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// One complete plan, and rows for another, with copies within and across.
-async fn house() -> House {
+pub(crate) async fn house() -> House {
     let mut house = House::new();
     house.config.grace = Duration::ZERO;
     house.write(0, &[row(1, "page", 5, "a", 0), row(2, "cart", 6, "a", 1)]).await;
@@ -25,7 +25,7 @@ async fn house() -> House {
     house
 }
 
-fn gated(house: &House, gate: &Arc<Gate>) -> Compactor {
+pub(crate) fn gated(house: &House, gate: &Arc<Gate>) -> Compactor {
     let lake = Arc::new(GatedLake(house.lake.clone(), gate.clone()));
     let ledger = Arc::new(GatedLedger(house.ledger.clone(), gate.clone()));
     Compactor::of(Parts { lake, ledger, ..house.parts() })

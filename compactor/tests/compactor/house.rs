@@ -7,6 +7,8 @@ use lake::parquet_file::{self, Columns, batches_of};
 use lake::{Created, Lake};
 use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, Ledger};
+use queue::Queue;
+use queue::embedded::{EmbeddedQueue, QueueBounds};
 use schema::columns::{self, EVENT_TYPE, Place, places, text};
 use schema::rows::{RowPlace, Rows};
 use schema::stored::{StoredEvent, StoredQuarantine};
@@ -58,6 +60,7 @@ pub(crate) fn row(id: u128, event_type: &str, at: i64, origin: &str, ordinal: u6
 #[derive(Debug)]
 pub(crate) struct House {
     _dir: TempDir,
+    store: Arc<Store>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) lake: Arc<LocalLake>,
     pub(crate) clock: Arc<SetClock>,
@@ -78,8 +81,10 @@ impl House {
             keep_announcements: Duration::from_secs(7 * 86_400),
         };
         let clock = Arc::new(SetClock(AtomicI64::new(DAY.start_micros())));
+        let store = Arc::new(store);
         House {
-            ledger: Arc::new(EmbeddedLedger::new(Arc::new(store))),
+            ledger: Arc::new(EmbeddedLedger::new(store.clone())),
+            store,
             lake: Arc::new(LocalLake::open(dir.path().join("lake")).unwrap()),
             env: Env { clock: clock.clone(), random: Arc::<Counter>::default() },
             clock,
@@ -98,6 +103,12 @@ impl House {
             labour: Labour::Inline,
             rules: Rules::default(),
         }
+    }
+
+    /// An empty queue, or the one of that name.
+    pub(crate) fn queue(&self, name: &str) -> Arc<dyn Queue> {
+        let bounds = QueueBounds { messages_max: 1000, bytes_max: 1 << 20 };
+        Arc::new(EmbeddedQueue::open(self.store.clone(), name, bounds))
     }
 
     pub(crate) fn compactor(&self) -> Compactor {

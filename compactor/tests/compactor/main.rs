@@ -4,6 +4,7 @@
 
 mod crash;
 mod exactness;
+mod fleet;
 mod house;
 mod limits;
 mod network;

@@ -4,7 +4,7 @@
 //! the hash in the footer; that the footer's hash is the one that was announced is looked at either way.
 
 use super::objects::Content;
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use lake::parquet_file::Identity;
 use schema::Table;
 use schema::columns::{ColumnError, EVENT_NAME, EVENT_SUBTYPE, rows_hash, text};
@@ -70,7 +70,7 @@ fn misnamed(batch: &RecordBatch) -> Result<Option<usize>, ColumnError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, StringArray};
+    use arrow_array::{ArrayRef, StringArray};
     use std::sync::Arc;
 
     fn named(pairs: &[(&str, &str)]) -> RecordBatch {

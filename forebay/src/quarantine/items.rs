@@ -1,14 +1,16 @@
 //! Items of quarantine, each once, an object and a batch of rows at a time.
 
-use crate::embedded::{self, Embedded, Places};
+use crate::embedded::Embedded;
+use crate::source::Source;
 use anyhow::Context;
-use arrow::array::{Array, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{Array, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use compactor::snapshot;
 use lake::Lake;
 use lake::layout::ObjectName;
 use lake::parquet_file::{Columns, ObjectReader};
 use schema::columns::{self, ColumnError};
 use schema::{Day, Table};
+use service::Env;
 use std::sync::Arc;
 use std::vec;
 
@@ -44,8 +46,9 @@ pub(super) struct Items {
 
 impl Items {
     /// Takes stock of the objects that together hold each item once.
-    pub(super) async fn open(places: &Places) -> anyhow::Result<Items> {
-        let (Embedded { ledger, lake, .. }, _reader) = embedded::open_read_only(places)?;
+    pub(super) async fn open(source: &Source, env: &Env) -> anyhow::Result<Items> {
+        let view = source.look(env).await?;
+        let Embedded { ledger, lake, .. } = view.ports.clone();
         let snapshot = snapshot(ledger.as_ref(), lake.as_ref()).await.context("find the objects of the lake")?;
         let objects: Vec<String> = snapshot.objects().filter(|key| is_quarantine(key)).map(str::to_string).collect();
         Ok(Items { lake, objects: objects.into_iter(), reader: None })

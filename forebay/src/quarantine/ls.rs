@@ -3,11 +3,11 @@
 use super::excerpt;
 use super::filter::{Where, all_hold};
 use super::items::{Item, Items};
-use crate::embedded::Places;
+use crate::source::Source;
 use anyhow::bail;
 use clap::Args;
 use schema::Day;
-use service::Stop;
+use service::{Env, Stop};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -24,7 +24,7 @@ const EXAMPLES_MAX: u64 = 1_000;
 #[derive(Args, Clone, Debug)]
 pub(super) struct LsArgs {
     #[command(flatten)]
-    places: Places,
+    source: Source,
 
     /// Only items with KEY=VALUE: reason, field, stage, source, day (received, YYYY-MM-DD) or quarantine_id; of several
     /// all must hold
@@ -37,8 +37,8 @@ pub(super) struct LsArgs {
 }
 
 /// Lists, until `stop`.
-pub(super) async fn run(args: &LsArgs, stop: &Stop) -> anyhow::Result<()> {
-    let mut items = Items::open(&args.places).await?;
+pub(super) async fn run(args: &LsArgs, env: &Env, stop: &Stop) -> anyhow::Result<()> {
+    let mut items = Items::open(&args.source, env).await?;
     let mut listing = Listing::new(args.examples as usize);
     while let Some(batch) = items.next_batch().await? {
         if stop.is_cancelled() {

@@ -6,11 +6,11 @@ use super::items::{Item, Items};
 use super::patch::Patch;
 use super::repair::repaired;
 use super::resend::{Resender, Sent};
-use crate::embedded::Places;
 use crate::generate::client::{Client, Key, Target, Url};
+use crate::source::Source;
 use anyhow::{Context, bail};
 use clap::Args;
-use service::Stop;
+use service::{Env, Stop};
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const EXAMPLES_MAX: u64 = 1_000;
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
-    places: Places,
+    source: Source,
 
     /// Only items with KEY=VALUE: reason, field, stage, source, day (received, YYYY-MM-DD) or quarantine_id; of several
     /// all must hold
@@ -68,9 +68,9 @@ impl ReplayArgs {
 }
 
 /// Replays until all is acknowledged, or until `stop`. True if every item that is meant was accepted.
-pub(super) async fn run(args: &ReplayArgs, stop: &Stop) -> anyhow::Result<bool> {
+pub(super) async fn run(args: &ReplayArgs, env: &Env, stop: &Stop) -> anyhow::Result<bool> {
     args.check()?;
-    let items = Items::open(&args.places).await?;
+    let items = Items::open(&args.source, env).await?;
     if args.dry_run {
         return dry_run(args, items, stop).await;
     }

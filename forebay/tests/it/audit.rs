@@ -187,8 +187,8 @@ fn forge(path: &Path) {
     for batch in reader.build().expect("an object").map(|batch| batch.expect("rows")) {
         let mut columns = batch.columns().to_vec();
         let forged = vec![r#"{"price":0}"#; batch.num_rows()];
-        columns[schema.index_of(PROPERTIES).expect("a column")] = Arc::new(arrow::array::StringArray::from(forged));
-        writer.write(&arrow::array::RecordBatch::try_new(schema.clone(), columns).expect("a batch")).expect("a file");
+        columns[schema.index_of(PROPERTIES).expect("a column")] = Arc::new(arrow_array::StringArray::from(forged));
+        writer.write(&arrow_array::RecordBatch::try_new(schema.clone(), columns).expect("a batch")).expect("a file");
     }
     writer.close().expect("a file");
 }

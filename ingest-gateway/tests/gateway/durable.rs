@@ -2,7 +2,6 @@
 
 use crate::house::{House, event, lines};
 use crate::memory::Fault;
-use schema::record::decode_raw;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -57,16 +56,6 @@ async fn a_stream_that_stays_away_gives_503_and_not_ready_until_it_is_back() {
     assert!((2..=6).contains(&attempts), "{attempts} attempts");
     while !house.still_serves().await {}
     assert_eq!(house.get("/readyz").await.status, 200);
-}
-
-#[tokio::test]
-async fn what_the_stream_does_not_take_in_time_overflows_into_the_queue() {
-    let house = House::with_overflow(&["--resend-for", "0s"]).await;
-    house.stream.fail([Fault::Unavailable]);
-    assert_eq!(house.post("application/json", event(1)).await.status, 202);
-    assert!(house.stream.landed().is_empty());
-    let sent = house.queue.sent.lock().unwrap();
-    assert_eq!(decode_raw(sent[0].clone()).unwrap().ids.len(), 16);
 }
 
 #[tokio::test]

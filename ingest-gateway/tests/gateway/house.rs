@@ -1,9 +1,10 @@
 //! A running gateway.
 
 use crate::client::{self, Answer};
-use crate::memory::{MemoryQueue, MemoryStream};
+use crate::faulty_queue::FaultyQueue;
+use crate::memory::MemoryStream;
 use clap::Parser;
-use ingest_gateway::{Config, Gateway};
+use ingest_gateway::{Config, Gateway, Overflow};
 use service::env::{Clock, SystemRandom};
 use service::{Env, Health, Stop};
 use std::net::SocketAddr;
@@ -33,30 +34,28 @@ pub(crate) struct House {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) stream: Arc<MemoryStream>,
-    pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) stop: Stop,
     pub(crate) task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl House {
     pub(crate) async fn open(arguments: &[&str]) -> House {
-        House::with(arguments, false).await
+        House::before(arguments, Arc::new(MemoryStream::new(4)), None).await
     }
 
-    pub(crate) async fn with_overflow(arguments: &[&str]) -> House {
-        House::with(arguments, true).await
+    /// With a queue next to the stream.
+    pub(crate) async fn with_overflow(arguments: &[&str], queue: &Arc<FaultyQueue>) -> House {
+        House::before(arguments, Arc::new(MemoryStream::new(4)), Some(queue)).await
     }
 
-    async fn with(words: &[&str], overflow: bool) -> House {
-        let stream = Arc::new(MemoryStream::new(4));
-        let queue = Arc::new(MemoryQueue::default());
-        let overflow = overflow.then(|| queue.clone() as Arc<dyn queue::Queue>);
+    pub(crate) async fn before(words: &[&str], stream: Arc<MemoryStream>, queue: Option<&Arc<FaultyQueue>>) -> House {
+        let overflow = queue.map(|queue| Overflow { queue: queue.clone(), retention: None });
         let gateway = Gateway::new(arguments(words), stream.clone(), overflow, env(), Health::default()).unwrap();
         let (http, grpc) = (listener().await, listener().await);
         let addresses = (http.local_addr().unwrap(), grpc.local_addr().unwrap());
         let stop = Stop::new();
         let task = tokio::spawn(gateway.run(http, grpc, stop.clone()));
-        let house = House { http: addresses.0, grpc: addresses.1, stream, queue, stop, task };
+        let house = House { http: addresses.0, grpc: addresses.1, stream, stop, task };
         while house.get("/readyz").await.status != 200 {
             tokio::task::yield_now().await;
         }

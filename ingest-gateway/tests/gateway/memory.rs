@@ -1,7 +1,6 @@
 //! A stream in memory that can be slow, throttled and resharded.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use schema::body::{BodyOpener, for_each_carried};
 use schema::record::{self, decode_raw};
 use schema::{EventId, HashRange, Kind, Position, ShardId, v1};
@@ -58,6 +57,8 @@ pub(crate) struct MemoryStream {
     landed: Mutex<Vec<Landed>>,
     appends: Mutex<Vec<usize>>,
     faults: Mutex<VecDeque<Fault>>,
+    /// What appends meet that meet no fault of their own.
+    lasting: Mutex<Option<Fault>>,
     /// Appends wait for a permit each.
     gate: Semaphore,
 }
@@ -71,6 +72,7 @@ impl MemoryStream {
             landed: Mutex::default(),
             appends: Mutex::default(),
             faults: Mutex::default(),
+            lasting: Mutex::default(),
             gate: Semaphore::new(OPEN),
         }
     }
@@ -87,6 +89,11 @@ impl MemoryStream {
     /// Lets the next appends meet these faults, one each.
     pub(crate) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().expect("no holder panics").extend(faults);
+    }
+
+    /// Lets all appends meet this fault until it is another, or none.
+    pub(crate) fn keep_failing(&self, fault: Option<Fault>) {
+        *self.lasting.lock().expect("no holder panics") = fault;
     }
 
     /// Closes all shards and opens others.
@@ -140,6 +147,7 @@ impl Stream for MemoryStream {
         self.gate.acquire().await.expect("the gate stays").forget();
         self.gate.add_permits(1);
         let fault = self.faults.lock().expect("no holder panics").pop_front();
+        let fault = fault.or_else(|| self.lasting.lock().expect("no holder panics").clone());
         let meet = |(k, record): (usize, NewRecord)| match fault {
             Some(Fault::Unavailable) => Err(AppendError::Unavailable("black hole".into())),
             Some(Fault::Throttle) => Err(AppendError::Throttled("slow down".into())),
@@ -158,35 +166,4 @@ impl Stream for MemoryStream {
     }
 
     async fn consumed(&self, _: &ShardId, _: &Position) {}
-}
-
-/// A queue in memory that only takes.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryQueue {
-    pub(crate) sent: Mutex<Vec<Bytes>>,
-}
-
-#[async_trait]
-impl queue::Queue for MemoryQueue {
-    async fn send(&self, messages: Vec<Bytes>) -> Vec<Result<(), queue::QueueError>> {
-        let taken = messages.iter().map(|_| Ok(())).collect();
-        self.sent.lock().expect("no holder panics").extend(messages);
-        taken
-    }
-
-    async fn receive(&self, _: usize, _: Duration, _: Duration) -> Result<Vec<queue::Delivery>, queue::QueueError> {
-        Ok(Vec::new())
-    }
-
-    async fn ack(&self, _: &str) -> Result<(), queue::QueueError> {
-        Ok(())
-    }
-
-    async fn extend(&self, _: &str, _: Duration) -> Result<(), queue::QueueError> {
-        Ok(())
-    }
-
-    async fn depth(&self) -> Result<u64, queue::QueueError> {
-        Ok(0)
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Identity, ObjectError};
 use crate::Lake;
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
@@ -36,6 +36,8 @@ pub(super) struct ObjectFile {
     key: String,
     bytes: u64,
     footer: Arc<ParquetMetaData>,
+    /// The object's end, which was read in search of the footer. A small object is all in it.
+    tail: Bytes,
 }
 
 impl ObjectFile {
@@ -45,8 +47,10 @@ impl ObjectFile {
         let mut decoder = decoder.with_page_index_policy(PageIndexPolicy::Skip);
         let tail = bytes.saturating_sub(FOOTER_GUESS_BYTES)..bytes;
         let mut wanted = vec![tail];
+        let mut tail = None;
         loop {
             let fetched = fetch(lake, key, bytes, &wanted).await?;
+            let tail = tail.get_or_insert_with(|| fetched[0].clone()).clone();
             let decoded = guarded(key, || {
                 decoder.push_ranges(wanted, fetched)?;
                 decoder.try_decode()
@@ -54,7 +58,7 @@ impl ObjectFile {
             match decoded {
                 DecodeResult::NeedsData(more) => wanted = more,
                 DecodeResult::Data(footer) => {
-                    return Ok(ObjectFile { key: key.to_string(), bytes, footer: Arc::new(footer) });
+                    return Ok(ObjectFile { key: key.to_string(), bytes, footer: Arc::new(footer), tail });
                 }
                 DecodeResult::Finished => return Err(damaged(key, &"it has no footer")),
             }
@@ -63,6 +67,17 @@ impl ObjectFile {
 
     pub(super) fn identity(&self) -> Result<Identity, ObjectError> {
         Identity::of_footer(self.footer.file_metadata()).map_err(|detail| damaged(&self.key, &detail))
+    }
+
+    /// Reads ranges of the object, without asking for what is here already.
+    async fn read(&self, lake: &dyn Lake, wanted: &[Range<u64>]) -> Result<Vec<Bytes>, ObjectError> {
+        let start = self.bytes - self.tail.len() as u64;
+        let is_here = |range: &Range<u64>| (start..=range.end).contains(&range.start) && range.end <= self.bytes;
+        if !wanted.iter().all(is_here) {
+            return fetch(lake, &self.key, self.bytes, wanted).await;
+        }
+        let slice = |range: &Range<u64>| self.tail.slice((range.start - start) as usize..(range.end - start) as usize);
+        Ok(wanted.iter().map(slice).collect())
     }
 }
 
@@ -121,12 +136,12 @@ impl ObjectReader {
     }
 
     async fn decode_next(&mut self, lake: &dyn Lake) -> Result<Option<RecordBatch>, ObjectError> {
-        let ObjectFile { key, bytes, footer } = &self.file;
+        let ObjectFile { key, footer, .. } = &self.file;
         loop {
             match guarded(key, || self.decoder.try_decode())? {
                 DecodeResult::Data(batch) => return Ok(Some(batch)),
                 DecodeResult::NeedsData(wanted) => {
-                    let fetched = fetch(lake, key, *bytes, &wanted).await?;
+                    let fetched = self.file.read(lake, &wanted).await?;
                     guarded(key, || self.decoder.push_ranges(wanted, fetched))?;
                 }
                 DecodeResult::Finished => {

@@ -1,7 +1,7 @@
 //! Rows into Parquet.
 
 use super::{Identity, LIVE_ROW_GROUP_BYTES, ObjectError, properties};
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use schema::rows::Rows;

@@ -3,7 +3,7 @@
 use super::{CREATED_AT, ORDINAL, ORIGIN, Part, RECEIVED_AT, Table};
 use crate::EventId;
 use crate::rows::row_bytes::{RowHead, origin_hash, put_row};
-use arrow::array::{Array, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{Array, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 

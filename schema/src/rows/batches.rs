@@ -4,8 +4,8 @@ use super::row_bytes::RowBytes;
 use super::types::ranks;
 use super::{RowRef, Rows};
 use crate::columns::Part;
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use std::sync::Arc;
 
 /// Most rows of a batch: its rows and columns stay in the processor's cache.

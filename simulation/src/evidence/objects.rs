@@ -3,7 +3,7 @@
 use super::Place;
 use crate::events::BooksState;
 use crate::lakes::SimLake;
-use arrow::array::{BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use bytes::Bytes;
 use lake::parquet_file::{Columns, batches_of};
 use schema::columns::{

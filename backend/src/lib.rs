@@ -1,0 +1,126 @@
+//! What stands behind the ports, chosen by settings: a data directory, or AWS.
+//!
+//! **Backend**: the kind of thing that is behind all ports of a process. A service asks for the ports that it needs, and
+//! only those are opened.
+
+mod embedded;
+mod on_aws;
+mod settings;
+mod setup;
+
+pub use on_aws::OnAws;
+pub use settings::{Kind, Names, Settings};
+pub use setup::{SetUp, set_up};
+
+use embedded::Folder;
+use lake::Lake;
+use ledger::Ledger;
+use ledger::keeper::Terms;
+use queue::Queue;
+use service::{Env, Tasks};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::Stream;
+
+/// The ports of one process. What was opened once is given again.
+#[derive(Debug)]
+pub enum Backend {
+    Embedded(Folder),
+    Aws(Box<OnAws>),
+}
+
+/// A queue, and how long it keeps what nobody takes.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub queue: Arc<dyn Queue>,
+    pub retention: Option<Duration>,
+}
+
+impl Backend {
+    /// Opens what `settings` name for `holder`, who is told to others that find it held.
+    ///
+    /// # Errors
+    /// The data directory is held or can't be read. With AWS, nothing is asked of it yet.
+    pub async fn open(settings: &Settings, holder: &str, env: &Env) -> anyhow::Result<Backend> {
+        settings.check()?;
+        Ok(match settings.backend {
+            Kind::Embedded => Backend::Embedded(Folder::open(settings, holder, env).await?),
+            Kind::Aws => Backend::Aws(Box::new(OnAws::open(settings, env).await)),
+        })
+    }
+
+    /// The stream that gateways write.
+    ///
+    /// # Errors
+    /// It is not there, can't be used as it is, or nobody answers.
+    pub async fn raw(&self) -> anyhow::Result<Arc<dyn Stream>> {
+        match self {
+            Backend::Embedded(folder) => folder.stream("raw").await,
+            Backend::Aws(aws) => aws.raw().await,
+        }
+    }
+
+    /// The stream that the dedup stage writes.
+    ///
+    /// # Errors
+    /// As [`Backend::raw`].
+    pub async fn clean(&self) -> anyhow::Result<Arc<dyn Stream>> {
+        match self {
+            Backend::Embedded(folder) => folder.stream("clean").await,
+            Backend::Aws(aws) => aws.clean().await,
+        }
+    }
+
+    /// # Errors
+    /// As [`Backend::raw`].
+    pub async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
+        match self {
+            Backend::Embedded(folder) => Ok(folder.ledger()),
+            Backend::Aws(aws) => aws.ledger().await,
+        }
+    }
+
+    /// # Errors
+    /// As [`Backend::raw`].
+    pub async fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
+        match self {
+            Backend::Embedded(folder) => folder.lake(),
+            Backend::Aws(aws) => aws.lake().await,
+        }
+    }
+
+    /// Where records wait while the raw stream refuses them; embedded, where a log refuses nothing, there is none.
+    ///
+    /// # Errors
+    /// As [`Backend::raw`].
+    pub async fn overflow(&self) -> anyhow::Result<Option<Kept>> {
+        match self {
+            Backend::Embedded(_) => Ok(None),
+            Backend::Aws(aws) => aws.overflow().await,
+        }
+    }
+
+    /// Terms for a worker of a stage: a data directory has one process, AWS any number.
+    pub fn terms(&self, stage: &str, env: &Env) -> Terms {
+        let worker = format!("{stage}-{:032x}", env.nonce());
+        match self {
+            Backend::Embedded(_) => Terms::alone(worker),
+            Backend::Aws(_) => Terms::shared(stage, worker),
+        }
+    }
+
+    /// Ends the process where a stream that it works on is no longer what it was.
+    pub fn watch(&self, tasks: &mut Tasks) {
+        if let Backend::Aws(aws) = self {
+            aws.watch(tasks);
+        }
+    }
+
+    /// What the calls so far are billed by; empty where nothing is.
+    pub fn costs(&self) -> Vec<aws::Count> {
+        match self {
+            Backend::Embedded(_) => Vec::new(),
+            Backend::Aws(aws) => aws.costs(),
+        }
+    }
+}

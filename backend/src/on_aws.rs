@@ -1,0 +1,120 @@
+//! Kinesis, DynamoDB, S3 and SQS.
+
+use crate::Kept;
+use crate::settings::{Names, Settings};
+use anyhow::Context;
+use aws::Aws;
+use lake::Lake;
+use lake::s3::{S3Lake, S3Options};
+use ledger::Ledger;
+use ledger::dynamodb::DynamoLedger;
+use queue::sqs::SqsQueue;
+use service::{Env, Halt, Tasks};
+use std::sync::{Arc, OnceLock};
+use stream::Stream;
+use stream::kinesis::{KinesisError, KinesisOptions, KinesisStream};
+
+/// Ports to AWS, opened when they are asked for.
+#[derive(Debug)]
+pub struct OnAws {
+    aws: Aws,
+    names: Names,
+    path_style: bool,
+    raw: OnceLock<Arc<KinesisStream>>,
+    clean: OnceLock<Arc<KinesisStream>>,
+}
+
+impl OnAws {
+    pub(crate) async fn open(settings: &Settings, env: &Env) -> OnAws {
+        let aws = Aws::connect(&settings.aws, env.nonce() as u64).await;
+        OnAws::over(aws, settings)
+    }
+
+    /// Ports over a connection that is there already.
+    pub fn over(aws: Aws, settings: &Settings) -> OnAws {
+        let path_style = settings.names.s3_path_style || settings.aws.endpoint.is_some();
+        let names = settings.names.clone();
+        OnAws { aws, names, path_style, raw: OnceLock::new(), clean: OnceLock::new() }
+    }
+
+    pub fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
+    pub(crate) fn lake_options(&self) -> S3Options {
+        S3Options {
+            prefix: self.names.bucket_prefix.clone(),
+            kms_key: self.names.kms_key.clone(),
+            path_style: self.path_style,
+            ..S3Options::of_bucket(&self.names.bucket)
+        }
+    }
+
+    pub(crate) async fn raw(&self) -> anyhow::Result<Arc<dyn Stream>> {
+        self.stream(&self.raw, &self.names.raw_stream, "forebay-dedup").await
+    }
+
+    pub(crate) async fn clean(&self) -> anyhow::Result<Arc<dyn Stream>> {
+        self.stream(&self.clean, &self.names.clean_stream, "forebay-writer").await
+    }
+
+    async fn stream(
+        &self,
+        opened: &OnceLock<Arc<KinesisStream>>,
+        name: &str,
+        reader: &str,
+    ) -> anyhow::Result<Arc<dyn Stream>> {
+        if let Some(stream) = opened.get() {
+            return Ok(stream.clone());
+        }
+        let fan_out = self.names.fan_out.then(|| reader.to_owned());
+        let options = KinesisOptions { fan_out, ..KinesisOptions::new(name) };
+        let stream = KinesisStream::open(&self.aws, options).await.map_err(judge)?;
+        Ok(opened.get_or_init(|| Arc::new(stream)).clone())
+    }
+
+    pub(crate) async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
+        let table = &self.names.table;
+        let ledger = DynamoLedger::open(&self.aws, table).await.with_context(|| format!("open the ledger {table}"))?;
+        Ok(Arc::new(ledger))
+    }
+
+    pub(crate) async fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
+        let bucket = &self.names.bucket;
+        let lake = S3Lake::open(&self.aws, self.lake_options()).await;
+        Ok(Arc::new(lake.with_context(|| format!("open the lake in bucket {bucket}"))?))
+    }
+
+    pub(crate) async fn overflow(&self) -> anyhow::Result<Option<Kept>> {
+        let name = &self.names.overflow_queue;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let queue = SqsQueue::open(&self.aws, name).await.with_context(|| format!("open the overflow queue {name}"))?;
+        let retention = Some(queue.retention());
+        Ok(Some(Kept { queue: Arc::new(queue), retention }))
+    }
+
+    pub(crate) fn watch(&self, tasks: &mut Tasks) {
+        for stream in [&self.raw, &self.clean].into_iter().filter_map(OnceLock::get) {
+            let stream = stream.clone();
+            tasks.spawn("the watch over a stream", |stop| async move {
+                stream.watch(stop.cancelled()).await.map_err(judge)
+            });
+        }
+    }
+
+    pub(crate) fn costs(&self) -> Vec<aws::Count> {
+        self.aws.meter.counts()
+    }
+}
+
+/// A stream that is another one than it was needs a person; one that does not answer only needs time.
+fn judge(error: KinesisError) -> anyhow::Error {
+    match error {
+        KinesisError::MadeAgain { .. } | KinesisError::Changed { .. } | KinesisError::IgnoresKeys { .. } => {
+            Halt(error.to_string()).into()
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Settings that say what stands behind the ports.
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+/// What stands behind the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A data directory, held by one process at a time
+    Embedded,
+    /// Kinesis, DynamoDB, S3 and SQS, for any number of processes
+    Aws,
+}
+
+/// Settings that say what stands behind the ports.
+#[derive(Args, Clone, Debug)]
+#[group(id = "backend-settings")]
+#[command(next_help_heading = "Backend")]
+pub struct Settings {
+    /// What streams, ledger and lake are kept in
+    #[arg(long, env = "FOREBAY_BACKEND", default_value = "embedded")]
+    pub backend: Kind,
+
+    /// Embedded: where streams and ledger are kept
+    #[arg(long, env = "FOREBAY_DATA_DIR", default_value = "forebay-data")]
+    pub data_dir: PathBuf,
+
+    /// Embedded: folder of the lake [default: lake in the data directory]
+    #[arg(long, env = "FOREBAY_LAKE")]
+    pub lake: Option<PathBuf>,
+
+    /// Embedded: shards of each stream; another number than before reshards them
+    #[arg(long, env = "FOREBAY_SHARDS", default_value = "4")]
+    pub shards: NonZeroU32,
+
+    #[command(flatten)]
+    pub names: Names,
+
+    #[command(flatten)]
+    pub aws: aws::Settings,
+}
+
+/// What things are called in AWS.
+#[derive(Args, Clone, Debug)]
+#[group(id = "aws-names")]
+#[command(next_help_heading = "AWS resources")]
+pub struct Names {
+    /// Kinesis stream that gateways write
+    #[arg(long, env = "FOREBAY_RAW_STREAM", default_value = "forebay-raw")]
+    pub raw_stream: String,
+
+    /// Kinesis stream that the dedup stage writes
+    #[arg(long, env = "FOREBAY_CLEAN_STREAM", default_value = "forebay-clean")]
+    pub clean_stream: String,
+
+    /// DynamoDB table of chains and leases
+    #[arg(long, env = "FOREBAY_TABLE", default_value = "forebay")]
+    pub table: String,
+
+    /// S3 bucket of the lake
+    #[arg(long, env = "FOREBAY_BUCKET", default_value = "forebay-lake")]
+    pub bucket: String,
+
+    /// What the keys of the lake's objects start with, before a slash
+    #[arg(long, env = "FOREBAY_BUCKET_PREFIX", default_value = "")]
+    pub bucket_prefix: String,
+
+    /// KMS key that objects are encrypted with: its id, ARN or alias [default: as the bucket has it]
+    #[arg(long, env = "FOREBAY_KMS_KEY")]
+    pub kms_key: Option<String>,
+
+    /// Put the bucket's name into the path of URLs, as servers other than AWS mostly want it; on by itself with
+    /// --aws-endpoint
+    #[arg(long, env = "FOREBAY_S3_PATH_STYLE", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub s3_path_style: bool,
+
+    /// SQS queue for records that the raw stream refuses, by name or URL; empty for none
+    #[arg(long, env = "FOREBAY_OVERFLOW_QUEUE", default_value = "forebay-overflow")]
+    pub overflow_queue: String,
+
+    /// Read each stream through a consumer with throughput of its own (enhanced fan-out), which costs more and is quicker
+    #[arg(long, env = "FOREBAY_FAN_OUT", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub fan_out: bool,
+}
+
+impl Settings {
+    /// # Errors
+    /// Settings that contradict each other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Settings { names, aws, .. } = self;
+        if self.backend == Kind::Embedded {
+            return Ok(());
+        }
+        ensure!(
+            names.raw_stream != names.clean_stream,
+            "--raw-stream and --clean-stream are both {}: what was decided would be decided again",
+            names.raw_stream
+        );
+        let named = [
+            ("--raw-stream", &names.raw_stream),
+            ("--clean-stream", &names.clean_stream),
+            ("--table", &names.table),
+            ("--bucket", &names.bucket),
+        ];
+        for (setting, name) in named {
+            ensure!(!name.is_empty(), "{setting} is empty");
+        }
+        ensure!(
+            aws.call_deadline + aws.call_timeout < ledger::keeper::LEASE_TERM,
+            "--aws-call-deadline {:?} and --aws-call-timeout {:?} together reach the term of a lease, {:?}: a worker would \
+             lose its shards while it waits for an answer",
+            aws.call_deadline,
+            aws.call_timeout,
+            ledger::keeper::LEASE_TERM
+        );
+        Ok(())
+    }
+
+    pub fn lake_dir(&self) -> PathBuf {
+        self.lake.clone().unwrap_or_else(|| self.data_dir.join("lake"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn check(args: &[&str]) -> Result<(), String> {
+        let parsed = Only::try_parse_from(["service"].iter().chain(args)).map_err(|error| error.to_string())?;
+        parsed.settings.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--backend", "aws", "--fan-out", "--s3-path-style=false"]), Ok(()));
+        let refused = [
+            (&["--backend", "aws", "--clean-stream", "forebay-raw"][..], "--raw-stream and --clean-stream"),
+            (&["--backend", "aws", "--table", ""], "--table is empty"),
+            (&["--backend", "aws", "--aws-call-deadline", "28s"], "term of a lease"),
+            (&["--backend", "gcp"], "gcp"),
+        ];
+        for (args, expected) in refused {
+            let error = check(args).unwrap_err();
+            assert!(error.contains(expected), "{args:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Answers that no upstream gave, as the services give them.
+
+use super::call::{Call, Service};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// What the client gets: a forged answer, or the upstream's as it streams in.
+pub(super) type Answer = Response<Either<Full<Bytes>, Incoming>>;
+
+/// Calls that shards limit; the others have a limit of their own. Source:
+/// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
+const LIMITED_BY_SHARD: [&str; 4] = ["GetRecords", "GetShardIterator", "PutRecord", "PutRecords"];
+
+/// Too fast. Sources: the errors of each operation in the API references, as
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>,
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>,
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+pub(super) fn throttled(call: &Call) -> Answer {
+    let by_shard = LIMITED_BY_SHARD.contains(&call.operation.as_str());
+    let (code, status) = match call.service {
+        Service::Kinesis if by_shard => ("ProvisionedThroughputExceededException", StatusCode::BAD_REQUEST),
+        Service::Kinesis => ("LimitExceededException", StatusCode::BAD_REQUEST),
+        Service::DynamoDb => ("ThrottlingException", StatusCode::BAD_REQUEST),
+        Service::Sqs => ("RequestThrottled", StatusCode::BAD_REQUEST),
+        Service::S3 => ("SlowDown", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    error(call.service, status, code)
+}
+
+/// Something broke on the other side. Sources as with [`throttled`].
+pub(super) fn server_error(call: &Call) -> Answer {
+    let code = match call.service {
+        Service::Kinesis | Service::Sqs => "InternalFailure",
+        Service::DynamoDb => "InternalServerError",
+        Service::S3 => "InternalError",
+    };
+    error(call.service, StatusCode::INTERNAL_SERVER_ERROR, code)
+}
+
+/// Another write to the same key was under way: nothing landed, repeat. Source:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+pub(super) fn conflict() -> Answer {
+    error(Service::S3, StatusCode::CONFLICT, "ConditionalRequestConflict")
+}
+
+/// The object is there already.
+pub(super) fn exists_already() -> Answer {
+    error(Service::S3, StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
+}
+
+/// The proxy's own: a body beyond its bound.
+pub(super) fn too_large() -> Answer {
+    answer(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "beyond what the fault proxy takes".into())
+}
+
+/// An answer of Kinesis that some of the records failed.
+pub(super) fn partial(body: Vec<u8>) -> Answer {
+    answer(StatusCode::OK, "application/x-amz-json-1.1", body.into())
+}
+
+fn error(service: Service, status: StatusCode, code: &str) -> Answer {
+    let json = format!(r#"{{"__type":"{code}","message":"the fault proxy says so"}}"#);
+    let xml = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>the fault proxy says so</Message></Error>"#
+    );
+    match service {
+        Service::Kinesis => answer(status, "application/x-amz-json-1.1", json.into()),
+        Service::DynamoDb | Service::Sqs => answer(status, "application/x-amz-json-1.0", json.into()),
+        Service::S3 => answer(status, "application/xml", xml.into()),
+    }
+}
+
+fn answer(status: StatusCode, content: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+    answer
+}

@@ -1,0 +1,149 @@
+//! A stream in Amazon Kinesis.
+//!
+//! **Sequence number**: what Kinesis calls a position. **Iterator**: Kinesis' own mark of how far somebody has read; it
+//! lives for five minutes. **Look**: one call that asks a shard for records. **Cursor**: what a reader keeps between two
+//! reads. **Behind**: how far an answer is from the tip of its shard, in time.
+//!
+//! Records can be read for as long as the stream's **retention**, and nothing makes Kinesis say that some are gone: an
+//! iterator after a record that was removed starts at whatever is oldest. So a cursor that is opened after a position
+//! asks for the record *at* it, and the first answer must be that record ([`crate::ReadError::Trimmed`] otherwise). What
+//! can't be checked is the start of a shard: no call tells whether a shard once held records before its oldest one.
+
+mod api;
+mod append;
+mod cursor;
+mod described;
+mod error;
+mod fan_out;
+mod lineage;
+mod read;
+mod seen;
+mod setup;
+mod watch;
+
+pub use error::KinesisError;
+pub use setup::{Capacity, create};
+
+use crate::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use api::Api;
+use append::Appender;
+use async_trait::async_trait;
+use aws::Aws;
+use described::Described;
+use lineage::Lineage;
+use read::Reader;
+use schema::{Position, ShardId};
+use std::fmt;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// How a stream is reached and read.
+#[derive(Clone, Debug)]
+pub struct KinesisOptions {
+    pub name: String,
+    /// How long records that Kinesis refuses are sent again.
+    pub append_deadline: Duration,
+    /// How old the list of shards may be that [`Stream::shards`] gives.
+    pub lineage_age_max: Duration,
+    /// Shortest time between two looks at a shard by this process.
+    pub poll_min: Duration,
+    /// Longest time between two looks at a shard that has nothing new.
+    pub poll_max: Duration,
+    /// Time between two looks of [`KinesisStream::watch`].
+    pub watch_every: Duration,
+    /// Name of a consumer with throughput of its own (enhanced fan-out). Two readers of one shard under one name take it
+    /// from each other, so each service has another.
+    pub fan_out: Option<String>,
+    /// Positions that may be gone by retention: their readers go on with the oldest record that is left. A person's
+    /// decision to live with a loss, one for each shard.
+    pub accept_trimmed: Vec<(ShardId, Position)>,
+}
+
+impl KinesisOptions {
+    pub fn new(name: impl Into<String>) -> KinesisOptions {
+        KinesisOptions {
+            name: name.into(),
+            append_deadline: Duration::from_secs(2),
+            lineage_age_max: Duration::from_secs(2),
+            poll_min: read::POLL_MIN,
+            poll_max: Duration::from_secs(1),
+            watch_every: Duration::from_secs(60),
+            fan_out: None,
+            accept_trimmed: Vec::new(),
+        }
+    }
+}
+
+/// A stream in Kinesis.
+pub struct KinesisStream {
+    api: Api,
+    /// As it was last seen.
+    described: Arc<RwLock<Described>>,
+    incarnation: String,
+    watch_every: Duration,
+    lineage: Arc<Lineage>,
+    appender: Appender,
+    reader: Reader,
+}
+
+impl fmt::Debug for KinesisStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KinesisStream").field("name", &self.api.stream).finish_non_exhaustive()
+    }
+}
+
+impl KinesisStream {
+    /// Opens a stream that exists, and registers the consumer where one is named.
+    ///
+    /// # Errors
+    /// [`KinesisError::Unavailable`]: try again. The others need a person, and say what to do.
+    pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
+        let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, watch_every, .. } =
+            options;
+        let polling = read::Polling { min: options.poll_min, max: options.poll_max };
+        let api = Api::new(aws, name);
+        let described = api.describe().await?;
+        described.check(&api.stream)?;
+        let fan_out = match fan_out {
+            Some(consumer) => Some(fan_out::FanOut::register(aws, &api, &described.arn, &consumer).await?),
+            None => None,
+        };
+        let incarnation = described.incarnation.clone();
+        let appender = Appender::new(api.clone(), append_deadline, described.record_bytes_max);
+        let described = Arc::new(RwLock::new(described));
+        let lineage = Arc::new(Lineage::new(api.clone(), lineage_age_max));
+        let reader = Reader::new(api.clone(), lineage.clone(), described.clone(), polling, fan_out, accept_trimmed);
+        Ok(KinesisStream { api, described, incarnation, watch_every, lineage, appender, reader })
+    }
+
+    /// How long records can be read, as of the last look. A reader that lags more than half of it should alarm.
+    pub fn retention(&self) -> Duration {
+        self.described.read().expect("nobody panics while holding it").retention
+    }
+}
+
+#[async_trait]
+impl Stream for KinesisStream {
+    fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
+        let results = self.appender.append(records).await;
+        let placed = results.iter().filter_map(|result| result.as_ref().ok());
+        self.lineage.notice(placed.map(|placed| &placed.shard));
+        results
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
+        Ok(self.lineage.shards().await?.to_vec())
+    }
+
+    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
+        // Large, and held by futures of its callers.
+        Box::pin(self.reader.read(shard, after, limit)).await
+    }
+
+    /// Kinesis removes records by their age alone.
+    async fn consumed(&self, _shard: &ShardId, _through: &Position) {}
+}

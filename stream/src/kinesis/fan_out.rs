@@ -1,0 +1,128 @@
+//! Enhanced fan-out: Kinesis pushes the records of a shard to a **consumer** of its own throughput.
+//!
+//! **Subscription**: one shard's records for one consumer, for at most five minutes. A consumer has one subscription for a
+//! shard: a second one takes its place. What was pushed and not taken waits in the window of the connection, which bounds
+//! it.
+
+use super::cursor::{Answer, Start};
+use super::read::{Looked, record};
+use super::{Api, KinesisError};
+use aws::{Aws, Failure};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::StalledStreamProtectionConfig;
+use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
+use aws_sdk_kinesis::types::{
+    ConsumerStatus, ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
+};
+use schema::ShardId;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long another subscription of the same consumer to the same shard is refused.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
+pub(super) const SUBSCRIBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a consumer may take to become active.
+const REGISTER_WAIT_MAX: Duration = Duration::from_secs(60);
+
+const REGISTER_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A registered consumer.
+#[derive(Debug)]
+pub(super) struct FanOut {
+    /// Of its own, so that what waits in its connection holds up nothing else.
+    client: Client,
+    api: Api,
+    consumer_arn: String,
+}
+
+/// Records on their way.
+#[derive(Debug)]
+pub(super) struct Subscription(SubscribeToShardOutput);
+
+impl FanOut {
+    /// Registers the consumer, unless it is; comes back when it can be used.
+    pub(super) async fn register(aws: &Aws, api: &Api, stream: &str, name: &str) -> Result<FanOut, KinesisError> {
+        let refused = |failure: Failure| KinesisError::of(&api.stream, &failure);
+        api.calls.repeat(async || api.register_once(stream, name).await).await.map_err(refused)?;
+        let started = Instant::now();
+        let consumer_arn = loop {
+            let consumer = api.calls.repeat(async || api.consumer(stream, name).await).await.map_err(refused)?;
+            match consumer {
+                Some((arn, ConsumerStatus::Active)) => break arn,
+                _ if started.elapsed() > REGISTER_WAIT_MAX => {
+                    let detail = format!("consumer {name} is not active after {REGISTER_WAIT_MAX:?}");
+                    return Err(KinesisError::Unavailable { stream: api.stream.clone(), detail });
+                }
+                _ => sleep(REGISTER_LOOK_EVERY).await,
+            }
+        };
+        // A quiet shard is no stalled download.
+        let config = aws_sdk_kinesis::config::Builder::from(&aws.config)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        Ok(FanOut { client: Client::from_conf(config.build()), api: api.clone(), consumer_arn })
+    }
+
+    pub(super) async fn subscribe(&self, shard: &ShardId, start: &Start) -> Result<Subscription, Failure> {
+        self.api.called("SubscribeToShard");
+        let subscribe = self.client.subscribe_to_shard().consumer_arn(&self.consumer_arn).shard_id(shard.as_str());
+        let answer = subscribe.starting_position(starting(start)).send().await;
+        let answer = answer.map_err(|error| Failure::of(&error))?;
+        Ok(Subscription(answer))
+    }
+
+    /// Waits for records until `deadline`.
+    pub(super) async fn next(&self, subscription: &mut Subscription, deadline: Instant) -> Looked {
+        // Between two frames of the connection, so nothing is lost when the time is over.
+        let Ok(event) = timeout_at(deadline, subscription.0.event_stream.recv()).await else {
+            return Looked::Nothing;
+        };
+        match event {
+            Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => {
+                self.api.retrieved("SubscribeToShard", &event.records);
+                answer(event).map_or(Looked::Expired, Looked::Answer)
+            }
+            Ok(Some(_)) => Looked::Nothing,
+            Ok(None) | Err(_) => Looked::Expired,
+        }
+    }
+}
+
+fn answer(event: SubscribeToShardEvent) -> Option<Answer> {
+    let records = event.records.into_iter().map(record).collect::<Option<_>>()?;
+    // Named only with the last records of a closed shard.
+    let children = event.child_shards.unwrap_or_default();
+    let children: Vec<ShardId> = children.into_iter().map(|child| ShardId::new(child.shard_id)).collect();
+    let behind = Duration::from_millis(u64::try_from(event.millis_behind_latest).unwrap_or(0));
+    Some(Answer { records, iterator: None, end: (!children.is_empty()).then_some(children), behind })
+}
+
+fn starting(start: &Start) -> StartingPosition {
+    let position = StartingPosition::builder();
+    let position = match start {
+        Start::Horizon => position.r#type(ShardIteratorType::TrimHorizon),
+        Start::At(at) => position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.as_str()),
+        Start::After(after) => position.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(after.as_str()),
+    };
+    position.build().expect("it has a type")
+}
+
+impl Api {
+    async fn register_once(&self, stream: &str, name: &str) -> Result<(), Failure> {
+        self.called("RegisterStreamConsumer");
+        match self.client.register_stream_consumer().stream_arn(stream).consumer_name(name).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if aws::code(&error) == "ResourceInUseException" => Ok(()),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    async fn consumer(&self, stream: &str, name: &str) -> Result<Option<(String, ConsumerStatus)>, Failure> {
+        self.called("DescribeStreamConsumer");
+        match self.client.describe_stream_consumer().stream_arn(stream).consumer_name(name).send().await {
+            Ok(answer) => Ok(answer.consumer_description.map(|found| (found.consumer_arn, found.consumer_status))),
+            Err(error) if aws::code(&error) == "ResourceNotFoundException" => Ok(None),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+}

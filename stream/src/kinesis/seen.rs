@@ -1,0 +1,113 @@
+//! What this process knows of shards beyond its cursors: when it may look at one again, and up to where it has seen all.
+//!
+//! **Sure**: what nobody has seen yet can't be old enough for retention to have removed it.
+
+use schema::{Position, ShardId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Most shards that something is known of; with more, all is forgotten, which costs calls and nothing else.
+const TRACKS_MAX: usize = 10_000;
+
+/// How far behind its tip a shard was, and when that was said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glimpse {
+    pub(super) at: Instant,
+    pub(super) behind: Duration,
+}
+
+impl Glimpse {
+    /// Whether what follows is younger than half the retention: records that were not seen then are no older than this.
+    pub(super) fn is_sure(&self, retention: Duration) -> bool {
+        self.at.elapsed() + self.behind < retention / 2
+    }
+}
+
+/// One shard, for all who read it.
+#[derive(Debug)]
+pub(super) struct Track {
+    look_at: Mutex<Instant>,
+    seen: Mutex<Option<(Position, Glimpse)>>,
+}
+
+impl Track {
+    fn new() -> Track {
+        Track { look_at: Mutex::new(Instant::now()), seen: Mutex::default() }
+    }
+
+    /// Waits for its turn: looks of this process are at least `apart`.
+    pub(super) async fn turn(&self, apart: Duration) {
+        let turn = {
+            let mut look_at = self.look_at.lock().expect("nobody panics while holding it");
+            let turn = Instant::now().max(*look_at);
+            *look_at = turn + apart;
+            turn
+        };
+        sleep_until(turn).await;
+    }
+
+    /// Notes that everything up to `after` was given, and how far that was from the tip.
+    pub(super) fn note(&self, after: &Position, glimpse: Glimpse) {
+        *self.seen.lock().expect("nobody panics while holding it") = Some((after.clone(), glimpse));
+    }
+
+    /// When and how far from the tip `after` was given last, where nothing else was since.
+    pub(super) fn seen(&self, after: &Position) -> Option<Glimpse> {
+        let seen = self.seen.lock().expect("nobody panics while holding it");
+        seen.as_ref().filter(|(position, _)| position == after).map(|(_, glimpse)| *glimpse)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tracks {
+    shards: Mutex<HashMap<ShardId, Arc<Track>>>,
+}
+
+impl Tracks {
+    pub(super) fn of(&self, shard: &ShardId) -> Arc<Track> {
+        let mut shards = self.shards.lock().expect("nobody panics while holding it");
+        if let Some(track) = shards.get(shard) {
+            return track.clone();
+        }
+        if shards.len() == TRACKS_MAX {
+            shards.clear();
+        }
+        shards.entry(shard.clone()).or_insert_with(|| Arc::new(Track::new())).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_are_apart_whoever_makes_them() {
+        let track = Track::new();
+        let started = Instant::now();
+        let turn = || track.turn(Duration::from_millis(200));
+        tokio::join!(turn(), turn(), turn());
+        assert_eq!(started.elapsed(), Duration::from_millis(400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_glimpse_of_the_tip_is_sure_for_half_the_retention() {
+        let glimpse = |behind| Glimpse { at: Instant::now(), behind };
+        let tip = glimpse(Duration::ZERO);
+        assert!(tip.is_sure(DAY) && !glimpse(DAY / 2).is_sure(DAY));
+        tokio::time::advance(DAY / 2).await;
+        assert!(!tip.is_sure(DAY));
+    }
+
+    #[tokio::test]
+    async fn only_the_last_position_is_known_as_seen() {
+        let track = Track::new();
+        let glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO };
+        track.note(&Position::from_number(1), glimpse);
+        track.note(&Position::from_number(2), glimpse);
+        assert!(track.seen(&Position::from_number(1)).is_none() && track.seen(&Position::from_number(2)).is_some());
+    }
+}

@@ -1,0 +1,97 @@
+//! What a stream was when it was opened, and what it is now.
+
+use crate::house::{DAY, WAITING, append, aws, make, open, options};
+use aws::Aws;
+use schema::Position;
+use std::num::NonZeroU32;
+use std::time::Duration;
+use stream::kinesis::{Capacity, KinesisError, KinesisOptions, KinesisStream, create};
+use stream::{ReadError, Stream};
+
+const ONE: Capacity = Capacity::Provisioned { shards: NonZeroU32::MIN };
+
+/// Deletes a stream and makes another one of its name.
+async fn make_again(aws: &Aws, name: &str) {
+    let client = aws_sdk_kinesis::Client::new(&aws.config);
+    client.delete_stream().stream_name(name).send().await.expect("a stream that is there");
+    while client.describe_stream_summary().stream_name(name).send().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    create(aws, name, ONE, DAY).await.expect("a name that is free again");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_made_again_is_another_one() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let stream = open(&aws, &name).await;
+    assert_eq!(open(&aws, &name).await.incarnation(), stream.incarnation());
+    let placed = append(&stream, &["old"]).await.remove(0);
+    make_again(&aws, &name).await;
+    assert_ne!(open(&aws, &name).await.incarnation(), stream.incarnation());
+    assert!(matches!(stream.check().await, Err(KinesisError::MadeAgain { .. })));
+    let from_start = stream.read(&placed.shard, &Position::start(), WAITING).await;
+    assert!(matches!(from_start, Err(ReadError::Unavailable(_))), "{from_start:?}");
+    append(&stream, &["new"]).await;
+    let from_old = stream.read(&placed.shard, &placed.position, WAITING).await;
+    assert!(matches!(from_old, Err(ReadError::Trimmed { .. })), "{from_old:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_is_said_so() {
+    let aws = aws().await;
+    let name = standins::fresh_name("nothing");
+    let missing = KinesisStream::open(&aws, options(&name)).await;
+    assert_eq!(missing.unwrap_err(), KinesisError::NoStream { stream: name });
+}
+
+#[tokio::test]
+async fn a_shorter_retention_is_noticed_and_a_longer_one_taken_over() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let stream = open(&aws, &name).await;
+    stream.raise_retention(2 * DAY).await.unwrap();
+    assert_eq!((stream.retention(), stream.check().await), (2 * DAY, Ok(())));
+    let client = aws_sdk_kinesis::Client::new(&aws.config);
+    client.decrease_stream_retention_period().stream_name(&name).retention_period_hours(24).send().await.unwrap();
+    assert!(matches!(stream.check().await, Err(KinesisError::Changed { what: "retention", .. })));
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_the_stream_is_another_one() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let options = KinesisOptions { watch_every: Duration::from_millis(20), ..options(&name) };
+    let stream = KinesisStream::open(&aws, options).await.unwrap();
+    let (watched, ()) = tokio::join!(stream.watch(std::future::pending()), make_again(&aws, &name));
+    assert!(matches!(watched, Err(KinesisError::MadeAgain { .. } | KinesisError::NoStream { .. })), "{watched:?}");
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_it_is_told_to() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    assert_eq!(open(&aws, &name).await.watch(async {}).await, Ok(()));
+}
+
+#[tokio::test]
+async fn making_a_stream_twice_is_making_it_once() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let before = open(&aws, &name).await;
+    let more = Capacity::Provisioned { shards: NonZeroU32::new(3).unwrap() };
+    create(&aws, &name, more, Duration::from_secs(30 * 3600)).await.unwrap();
+    let after = open(&aws, &name).await;
+    assert_eq!(after.incarnation(), before.incarnation());
+    assert_eq!((after.shards().await.unwrap().len(), after.retention().as_secs() / 3600), (1, 30));
+}
+
+#[tokio::test]
+async fn an_on_demand_stream_is_a_stream() {
+    let aws = aws().await;
+    let name = standins::fresh_name("on-demand");
+    create(&aws, &name, Capacity::OnDemand, DAY).await.unwrap();
+    let stream = open(&aws, &name).await;
+    append(&stream, &["a"]).await;
+    assert!(!stream.shards().await.unwrap().is_empty());
+}

@@ -1,0 +1,69 @@
+//! Reading beyond the contract: what is gone, what is pushed, what many read.
+
+use crate::house::{WAITING, append, aws, fresh, make, open, options, read, texts};
+use schema::Position;
+use stream::kinesis::{KinesisOptions, KinesisStream};
+use stream::{ReadError, ReadLimit, Stream, read_range};
+
+#[tokio::test]
+async fn a_position_whose_record_is_gone_is_refused() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let stream = open(&aws, &name).await;
+    let shard = append(&stream, &["oldest"]).await.remove(0).shard;
+    append(&stream, &["newest"]).await;
+    let kept = read(&stream, &shard, &Position::start(), 2).await;
+    let gone = follower(&kept[0].position);
+    assert!(kept[0].position < gone && gone < kept[1].position);
+    let read = stream.read(&shard, &gone, WAITING).await;
+    assert_eq!(read.unwrap_err(), ReadError::Trimmed { shard: shard.clone(), after: gone.clone() });
+    let range = read_range(&stream, &shard, &gone, &kept[1].position).await;
+    assert!(matches!(range, Err(ReadError::Trimmed { .. })), "{range:?}");
+    let accepting = KinesisOptions { accept_trimmed: vec![(shard.clone(), gone.clone())], ..options(&name) };
+    let accepting = KinesisStream::open(&aws, accepting).await.unwrap();
+    assert_eq!(accepting.read(&shard, &gone, WAITING).await.unwrap().records, kept[1..]);
+}
+
+/// The number that comes next. The stand-in's are all even.
+fn follower(position: &Position) -> Position {
+    let (digits, last) = position.as_str().split_at(position.as_str().len() - 1);
+    let last: u8 = last.parse().expect("a digit");
+    Position::parse(&format!("{digits}{}", last + 1)).expect("digits")
+}
+
+#[tokio::test]
+async fn two_readers_of_one_shard_do_not_disturb_each_other() {
+    let stream = fresh(1).await;
+    let texts_sent: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let placed = append(&stream, &texts_sent.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let shard = &placed[0].shard;
+    let start = Position::start();
+    let (a, b) = tokio::join!(read(&stream, shard, &start, 20), read(&stream, shard, &start, 20));
+    assert_eq!(a, b);
+    let one = ReadLimit { records_max: 1, ..WAITING };
+    let mut at = Position::start();
+    for record in &a {
+        let page = stream.read(shard, &at, one).await.unwrap();
+        assert_eq!(page.records, std::slice::from_ref(record));
+        at = page.records[0].position.clone();
+    }
+}
+
+#[tokio::test]
+async fn fan_out_gives_what_polling_gives() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let polling = open(&aws, &name).await;
+    let pushed = KinesisOptions { fan_out: Some("pushed".into()), ..options(&name) };
+    let pushed = KinesisStream::open(&aws, pushed).await.unwrap();
+    let shard = append(&polling, &["a", "b", "c"]).await.remove(0).shard;
+    let start = Position::start();
+    let reads = read(&pushed, &shard, &start, 6);
+    let (given, _) = tokio::join!(reads, append(&polling, &["d", "e", "f"]));
+    assert_eq!(given, read(&polling, &shard, &Position::start(), 6).await);
+    let subscribed = aws.meter.counts().iter().any(|count| count.operation == "SubscribeToShard" && count.total > 0);
+    assert!(subscribed, "nothing was pushed");
+    let mut all = texts(&given);
+    all.sort_unstable();
+    assert_eq!(all, ["a", "b", "c", "d", "e", "f"]);
+}
