@@ -149,6 +149,8 @@ class SeaweedFs(Server):
         ports |= {"s3.port.iceberg": "0", "s3.port.lance": "0"}
         # Each bucket has a volume of its own, and each test a bucket.
         volumes = {"volume.max": "5000", "master.volumeSizeLimitMB": "64"}
+        # By default one percent of the disk, which of a large one is more than all tests need together.
+        volumes["volume.minFreeSpace"] = "256MiB"
         # Paths of sockets are short: these are below the working directory.
         sockets = {"s3.localSocket": "s3.sock", "filer.localSocket": "filer.sock"}
         others = {"ip": HOST, "ip.bind": HOST, "dir": self.data, "s3.config": keys, "master.telemetry": "false"}
