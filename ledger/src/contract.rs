@@ -7,6 +7,32 @@ use bytes::Bytes;
 use schema::ChainId;
 use std::sync::Arc;
 
+/// Names the checks that take a ledger and fresh names to a macro of the caller's, which makes tests of them: no backend can miss one.
+#[macro_export]
+macro_rules! contract_checks {
+    ($tests:ident) => {
+        $tests! {
+            an_entry_is_given_back_as_it_was_appended,
+            an_append_conflicts_when_the_slot_is_taken,
+            the_same_nonce_again_is_reported_as_appended,
+            the_largest_entry_fits_and_a_larger_one_is_refused,
+            a_chain_loads_in_pages_from_any_number,
+            a_whole_chain_is_walked_through,
+            a_walk_goes_on_where_a_trim_has_overtaken_it,
+            a_gap_that_no_trim_made_is_damage,
+            the_head_is_the_highest_number_and_an_unwritten_chain_has_none,
+            chains_are_apart_and_listed_by_prefix,
+            a_trim_leaves_genesis_and_head_and_its_slots_stay_shut,
+            a_lease_that_nobody_held_is_taken_once,
+            a_renewal_raises_the_counter,
+            a_lease_that_changed_hands_is_lost_to_its_former_owner,
+            a_released_lease_is_nobodys_and_can_be_taken,
+            a_retired_lease_is_off_the_list_and_one_that_changed_is_not,
+            leases_are_listed_by_prefix,
+        }
+    };
+}
+
 fn chain(fresh: &str, name: &str) -> ChainId {
     ChainId::new(format!("{fresh}/{name}"))
 }

@@ -65,18 +65,7 @@ macro_rules! keeps_the_contract {
     };
 }
 
-keeps_the_contract!(
-    what_was_sent_is_handed_out,
-    bytes_come_back_as_they_were,
-    each_message_gets_a_result_of_its_own,
-    a_message_that_was_handed_out_is_hidden,
-    a_message_comes_again_when_its_visibility_has_run_out,
-    an_acked_message_is_gone,
-    an_extended_message_stays_hidden_and_one_given_back_is_there_at_once,
-    a_waiting_receive_wakes_when_a_message_arrives,
-    an_empty_queue_answers_after_the_wait,
-    a_receipt_that_never_was_is_refused,
-);
+queue::contract_checks!(keeps_the_contract);
 
 #[tokio::test]
 async fn a_queue_that_is_not_there_is_refused_by_name() {

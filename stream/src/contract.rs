@@ -9,6 +9,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Names the checks that take a stream alone to a macro of the caller's, which makes tests of them: no backend can miss one.
+#[macro_export]
+macro_rules! contract_checks {
+    ($tests:ident) => {
+        $tests! {
+            each_record_gets_a_result_of_its_own,
+            an_append_of_nothing_is_nothing,
+            a_record_lands_in_the_open_shard_that_covers_its_point,
+            what_was_appended_is_read_back_byte_for_byte,
+            positions_ascend_and_reading_goes_on_after_each,
+            a_shard_is_read_from_its_start,
+            the_same_range_reads_the_same_again,
+            a_page_keeps_its_limits,
+            a_read_at_the_tip_is_empty_and_waits_no_longer_than_told,
+            a_waiting_read_wakes_when_a_record_arrives,
+            an_unknown_shard_is_refused,
+        }
+    };
+}
+
 /// Long enough for the slowest backend to show a record.
 const WAIT: Duration = Duration::from_secs(10);
 
