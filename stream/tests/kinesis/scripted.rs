@@ -2,10 +2,8 @@
 
 use aws::{Aws, Calls};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use standins::scripted::{self, Answer, Request};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
 /// How long a call is repeated here.
 const CALL_DEADLINE: Duration = Duration::from_millis(300);
@@ -16,88 +14,34 @@ pub(crate) const SILENCE: u16 = 0;
 /// Status and body of an answer.
 pub(crate) type Reply = (u16, Value);
 
-type Script = Arc<Mutex<dyn FnMut(&str, &Value) -> Option<Reply> + Send>>;
-
-/// What was asked: operation and body.
-pub(crate) type Asked = Arc<Mutex<Vec<(String, Value)>>>;
-
 pub(crate) struct Scripted {
     pub(crate) aws: Aws,
-    asked: Asked,
-    server: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    server: scripted::Scripted,
 }
 
 impl Scripted {
     /// Answers by `script`; where that gives nothing, as a stream with one open shard and no records.
-    pub(crate) async fn start(script: impl FnMut(&str, &Value) -> Option<Reply> + Send + 'static) -> Scripted {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let (asked, script): (Asked, Script) = (Asked::default(), Arc::new(Mutex::new(script)));
-        let server = tokio::spawn({
-            let asked = asked.clone();
-            async move {
-                while let Ok((connection, _)) = listener.accept().await {
-                    tokio::spawn(serve(connection, script.clone(), asked.clone()));
-                }
+    pub(crate) async fn start(mut script: impl FnMut(&str, &Value) -> Option<Reply> + Send + 'static) -> Scripted {
+        let answer = move |request: &Request| {
+            let reply = script(&request.operation, &body_of(request));
+            match reply.unwrap_or_else(|| (200, quiet(&request.operation))) {
+                (SILENCE, _) => Answer::Silence,
+                (status, body) => Answer::says(status, body.to_string()),
             }
-        });
-        let calls = Calls::new(CALL_DEADLINE, 0);
-        let aws = Aws { calls, ..standins::connect(&standins::Endpoint { url }) };
-        Scripted { aws, asked, server }
+        };
+        let server = scripted::Scripted::answering(answer).await;
+        let aws = Aws { calls: Calls::new(CALL_DEADLINE, 0), ..standins::connect(server.endpoint()) };
+        Scripted { aws, server }
     }
 
     /// Bodies of the calls of an operation so far.
     pub(crate) fn asked(&self, operation: &str) -> Vec<Value> {
-        let asked = self.asked.lock().expect("no script panics");
-        asked.iter().filter(|(name, _)| name == operation).map(|(_, body)| body.clone()).collect()
+        self.server.requests().iter().filter(|request| request.operation == operation).map(body_of).collect()
     }
 }
 
-async fn serve(connection: TcpStream, script: Script, asked: Asked) {
-    let mut connection = BufReader::new(connection);
-    while let Some((operation, body)) = request(&mut connection).await {
-        asked.lock().expect("no script panics").push((operation.clone(), body.clone()));
-        let reply = script.lock().expect("no script panics")(&operation, &body);
-        let (status, body) = reply.unwrap_or_else(|| (200, quiet(&operation)));
-        if status == SILENCE {
-            std::future::pending::<()>().await;
-        }
-        let body = body.to_string();
-        let head = format!(
-            "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        if connection.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn request(connection: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
-    let (mut operation, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if connection.read_line(&mut line).await.ok()? == 0 {
-            return None;
-        }
-        match line.trim_end().split_once(": ") {
-            _ if line == "\r\n" => break,
-            Some((name, value)) if name.eq_ignore_ascii_case("x-amz-target") => {
-                operation = value.rsplit('.').next()?.to_owned();
-            }
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().ok()?,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).await.ok()?;
-    Some((operation, serde_json::from_slice(&body).ok()?))
+fn body_of(request: &Request) -> Value {
+    serde_json::from_str(&request.body).expect("calls to Kinesis are JSON")
 }
 
 pub(crate) fn quiet(operation: &str) -> Value {
