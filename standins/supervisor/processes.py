@@ -36,6 +36,11 @@ async def spawn(command, environment, folder, log):
     )
 
 
+def has_ended(process):
+    """Whether a child is dead, even where its parent has not been told yet."""
+    return process.returncode is not None or (LIBC is not None and birth(process.pid) is None)
+
+
 async def end(process):
     """Ends a child, politely first."""
     if process.returncode is not None:

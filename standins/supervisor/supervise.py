@@ -100,7 +100,10 @@ class Supervisor:
             await gone
 
     async def started(self, name):
-        """The server of a name, which is started once, whoever asks. One that failed is tried again for the next."""
+        """The server of a name, which is started once, whoever asks. One that failed or died is tried again for the next."""
+        start = self.starts.get(name)
+        if start is not None and start.done() and not start.exception() and processes.has_ended(start.result().process):
+            self.forget(name, start)
         if name not in self.starts:
             self.starts[name] = asyncio.ensure_future(self.start(name))
         start = self.starts[name]
