@@ -2,7 +2,7 @@
 
 use backend::Backend;
 use clap::Parser;
-use service::{Env, Health, Misconfigured, Process, Tasks, process};
+use service::{Env, Health, Process, Tasks, process};
 use std::process::ExitCode;
 use writer_service::{Config, Writer};
 
@@ -36,7 +36,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let Arguments { writer, backend, process } = arguments;
-    backend.check().map_err(Misconfigured::because)?;
     let (env, health) = (Env::system(), Health::default());
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (clean, ledger, lake) = (backend.clean().await?, backend.ledger().await?, backend.lake().await?);
