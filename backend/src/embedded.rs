@@ -1,42 +1,99 @@
-//! A data directory, held by this process alone.
+//! A data directory, held by one process.
 
-use crate::Settings;
 use anyhow::Context;
+use clap::Args;
 use lake::Lake;
 use lake::local::LocalLake;
 use ledger::Ledger;
 use ledger::embedded::EmbeddedLedger;
 use service::Env;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Options, Store};
 use stream::Stream;
 use stream::embedded::EmbeddedStream;
 
+pub const RAW: &str = "raw";
+pub const CLEAN: &str = "clean";
+
+/// Where things are.
+#[derive(Args, Clone, Debug)]
+#[group(id = "places")]
+#[command(next_help_heading = "Data")]
+pub struct Places {
+    /// Where streams and ledger are kept
+    #[arg(long, env = "FOREBAY_DATA_DIR", default_value = "forebay-data")]
+    pub data_dir: PathBuf,
+
+    /// Where the lake is; default: `lake` in the data directory
+    #[arg(long, env = "FOREBAY_LAKE")]
+    pub lake: Option<PathBuf>,
+}
+
+impl Places {
+    pub fn lake_dir(&self) -> PathBuf {
+        self.lake.clone().unwrap_or_else(|| self.data_dir.join("lake"))
+    }
+
+    /// # Errors
+    /// The folder can't be made.
+    pub fn open_lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
+        let dir = self.lake_dir();
+        let lake = LocalLake::open(&dir).with_context(|| format!("open the lake in {}", dir.display()))?;
+        Ok(Arc::new(lake))
+    }
+}
+
+/// How `holder` opens a log, unless told otherwise; whoever is refused meanwhile is told of `holder`.
+pub fn options(holder: &str, env: &Env) -> Options {
+    let clock = env.clock.clone();
+    Options::new(Arc::new(move || clock.now()), holder)
+}
+
+/// Takes the log of a data directory for this process alone.
+///
+/// # Errors
+/// Another process holds it, or it can't be read.
+pub async fn take(data_dir: &Path, options: Options) -> anyhow::Result<Arc<Store>> {
+    let folder = data_dir.to_owned();
+    let store = tokio::task::spawn_blocking(move || Store::open(&folder, options)).await?;
+    Ok(Arc::new(store.with_context(|| format!("open data directory {}", data_dir.display()))?))
+}
+
+/// Opens a stream in a log that this process holds; another number of shards than before reshards it.
+///
+/// # Errors
+/// It can't be read, or the log takes nothing.
+pub async fn open_stream(
+    store: &Arc<Store>,
+    name: &str,
+    shards: NonZeroU32,
+    env: &Env,
+) -> anyhow::Result<Arc<dyn Stream>> {
+    let incarnation = format!("{:08x}", env.nonce() as u32);
+    let stream = EmbeddedStream::open(store, name, shards, &incarnation).await;
+    Ok(Arc::new(stream.with_context(|| format!("open the {name} stream"))?))
+}
+
 /// An open data directory.
 #[derive(Debug)]
 pub struct Folder {
     store: Arc<Store>,
+    places: Places,
     shards: NonZeroU32,
-    lake_dir: PathBuf,
     env: Env,
 }
 
 impl Folder {
-    pub(crate) async fn open(settings: &Settings, holder: &str, env: &Env) -> anyhow::Result<Folder> {
-        let (clock, data_dir) = (env.clock.clone(), settings.data_dir.clone());
-        let options = Options::new(Arc::new(move || clock.now()), format!("{holder}, process {}", std::process::id()));
-        let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir, options)).await?;
-        let store = opened.with_context(|| format!("open data directory {}", settings.data_dir.display()))?;
-        let (shards, lake_dir) = (settings.shards, settings.lake_dir());
-        Ok(Folder { store: Arc::new(store), shards, lake_dir, env: env.clone() })
+    pub(crate) async fn open(places: &Places, shards: NonZeroU32, holder: &str, env: &Env) -> anyhow::Result<Folder> {
+        let options = options(&format!("{holder}, process {}", std::process::id()), env);
+        let store = take(&places.data_dir, options).await?;
+        Ok(Folder { store, places: places.clone(), shards, env: env.clone() })
     }
 
     pub(crate) async fn stream(&self, name: &str) -> anyhow::Result<Arc<dyn Stream>> {
-        let incarnation = format!("{:08x}", self.env.nonce() as u32);
-        let stream = EmbeddedStream::open(&self.store, name, self.shards, &incarnation).await;
-        Ok(Arc::new(stream.with_context(|| format!("open the {name} stream"))?))
+        open_stream(&self.store, name, self.shards, &self.env).await
     }
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
@@ -44,7 +101,6 @@ impl Folder {
     }
 
     pub(crate) fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
-        let dir = &self.lake_dir;
-        Ok(Arc::new(LocalLake::open(dir).with_context(|| format!("open the lake in {}", dir.display()))?))
+        self.places.open_lake()
     }
 }

@@ -3,16 +3,16 @@
 //! **Backend**: the kind of thing that is behind all ports of a process. A service asks for the ports that it needs, and
 //! only those are opened.
 
-mod embedded;
+pub mod embedded;
 mod on_aws;
 mod settings;
 mod setup;
 
 pub use on_aws::OnAws;
-pub use settings::{Kind, Names, Settings};
+pub use settings::{Cloud, Kind, Names, Settings};
 pub use setup::{SetUp, set_up};
 
-use embedded::Folder;
+use embedded::{CLEAN, Folder, RAW};
 use lake::Lake;
 use ledger::Ledger;
 use ledger::keeper::Terms;
@@ -40,12 +40,12 @@ impl Backend {
     /// Opens what `settings` name for `holder`, who is told to others that find it held.
     ///
     /// # Errors
-    /// The data directory is held or can't be read. With AWS, nothing is asked of it yet.
+    /// Settings that contradict each other; a data directory that is held or can't be read. Nothing is asked of AWS yet.
     pub async fn open(settings: &Settings, holder: &str, env: &Env) -> anyhow::Result<Backend> {
-        settings.check()?;
-        Ok(match settings.backend {
-            Kind::Embedded => Backend::Embedded(Folder::open(settings, holder, env).await?),
-            Kind::Aws => Backend::Aws(Box::new(OnAws::open(settings, env).await)),
+        let Settings { backend, places, shards, cloud } = settings;
+        Ok(match backend {
+            Kind::Embedded => Backend::Embedded(Folder::open(places, *shards, holder, env).await?),
+            Kind::Aws => Backend::Aws(Box::new(OnAws::open(cloud, env).await?)),
         })
     }
 
@@ -55,7 +55,7 @@ impl Backend {
     /// It is not there, can't be used as it is, or nobody answers.
     pub async fn raw(&self) -> anyhow::Result<Arc<dyn Stream>> {
         match self {
-            Backend::Embedded(folder) => folder.stream("raw").await,
+            Backend::Embedded(folder) => folder.stream(RAW).await,
             Backend::Aws(aws) => aws.raw().await,
         }
     }
@@ -66,7 +66,7 @@ impl Backend {
     /// As [`Backend::raw`].
     pub async fn clean(&self) -> anyhow::Result<Arc<dyn Stream>> {
         match self {
-            Backend::Embedded(folder) => folder.stream("clean").await,
+            Backend::Embedded(folder) => folder.stream(CLEAN).await,
             Backend::Aws(aws) => aws.clean().await,
         }
     }
@@ -113,14 +113,6 @@ impl Backend {
     pub fn watch(&self, tasks: &mut Tasks) {
         if let Backend::Aws(aws) = self {
             aws.watch(tasks);
-        }
-    }
-
-    /// What the calls so far are billed by; empty where nothing is.
-    pub fn costs(&self) -> Vec<aws::Count> {
-        match self {
-            Backend::Embedded(_) => Vec::new(),
-            Backend::Aws(aws) => aws.costs(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Kinesis, DynamoDB, S3 and SQS.
 
 use crate::Kept;
-use crate::settings::{Names, Settings};
+use crate::settings::{Cloud, Names};
 use anyhow::Context;
 use aws::Aws;
 use lake::Lake;
@@ -9,7 +9,7 @@ use lake::s3::{S3Lake, S3Options};
 use ledger::Ledger;
 use ledger::dynamodb::DynamoLedger;
 use queue::sqs::SqsQueue;
-use service::{Env, Halt, Tasks};
+use service::{Env, Halt, Misconfigured, Tasks};
 use std::sync::{Arc, OnceLock};
 use stream::Stream;
 use stream::kinesis::{KinesisError, KinesisOptions, KinesisStream};
@@ -25,19 +25,19 @@ pub struct OnAws {
 }
 
 impl OnAws {
-    pub(crate) async fn open(settings: &Settings, env: &Env) -> OnAws {
-        let aws = Aws::connect(&settings.aws, env.nonce() as u64).await;
-        OnAws::over(aws, settings)
+    /// Finds AWS; nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// Settings that contradict each other.
+    pub async fn open(cloud: &Cloud, env: &Env) -> Result<OnAws, Misconfigured> {
+        cloud.check().map_err(Misconfigured::because)?;
+        let aws = Aws::connect(&cloud.aws, env.nonce() as u64).await;
+        let path_style = cloud.names.s3_path_style || cloud.aws.endpoint.is_some();
+        let names = cloud.names.clone();
+        Ok(OnAws { aws, names, path_style, raw: OnceLock::new(), clean: OnceLock::new() })
     }
 
-    /// Ports over a connection that is there already.
-    pub fn over(aws: Aws, settings: &Settings) -> OnAws {
-        let path_style = settings.names.s3_path_style || settings.aws.endpoint.is_some();
-        let names = settings.names.clone();
-        OnAws { aws, names, path_style, raw: OnceLock::new(), clean: OnceLock::new() }
-    }
-
-    pub fn aws(&self) -> &Aws {
+    pub(crate) fn aws(&self) -> &Aws {
         &self.aws
     }
 
@@ -50,11 +50,15 @@ impl OnAws {
         }
     }
 
-    pub(crate) async fn raw(&self) -> anyhow::Result<Arc<dyn Stream>> {
+    /// # Errors
+    /// It is not there, can't be used as it is, or nobody answers.
+    pub async fn raw(&self) -> anyhow::Result<Arc<dyn Stream>> {
         self.stream(&self.raw, &self.names.raw_stream, "forebay-dedup").await
     }
 
-    pub(crate) async fn clean(&self) -> anyhow::Result<Arc<dyn Stream>> {
+    /// # Errors
+    /// As [`OnAws::raw`].
+    pub async fn clean(&self) -> anyhow::Result<Arc<dyn Stream>> {
         self.stream(&self.clean, &self.names.clean_stream, "forebay-writer").await
     }
 
@@ -73,13 +77,17 @@ impl OnAws {
         Ok(opened.get_or_init(|| Arc::new(stream)).clone())
     }
 
-    pub(crate) async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
+    /// # Errors
+    /// As [`OnAws::raw`].
+    pub async fn ledger(&self) -> anyhow::Result<Arc<dyn Ledger>> {
         let table = &self.names.table;
         let ledger = DynamoLedger::open(&self.aws, table).await.with_context(|| format!("open the ledger {table}"))?;
         Ok(Arc::new(ledger))
     }
 
-    pub(crate) async fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
+    /// # Errors
+    /// As [`OnAws::raw`].
+    pub async fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
         let bucket = &self.names.bucket;
         let lake = S3Lake::open(&self.aws, self.lake_options()).await;
         Ok(Arc::new(lake.with_context(|| format!("open the lake in bucket {bucket}"))?))
@@ -102,10 +110,6 @@ impl OnAws {
                 stream.watch(stop.cancelled()).await.map_err(judge)
             });
         }
-    }
-
-    pub(crate) fn costs(&self) -> Vec<aws::Count> {
-        self.aws.meter.counts()
     }
 }
 

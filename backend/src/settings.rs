@@ -1,9 +1,9 @@
 //! Settings that say what stands behind the ports.
 
+use crate::embedded::Places;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 /// What stands behind the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,18 +23,21 @@ pub struct Settings {
     #[arg(long, env = "FOREBAY_BACKEND", default_value = "embedded")]
     pub backend: Kind,
 
-    /// Embedded: where streams and ledger are kept
-    #[arg(long, env = "FOREBAY_DATA_DIR", default_value = "forebay-data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub places: Places,
 
-    /// Embedded: folder of the lake [default: lake in the data directory]
-    #[arg(long, env = "FOREBAY_LAKE")]
-    pub lake: Option<PathBuf>,
-
-    /// Embedded: shards of each stream; another number than before reshards them
+    /// Shards of each stream in the data directory; another number than before reshards them
     #[arg(long, env = "FOREBAY_SHARDS", default_value = "4")]
     pub shards: NonZeroU32,
 
+    #[command(flatten)]
+    pub cloud: Cloud,
+}
+
+/// Where AWS is, and what things are called there.
+#[derive(Args, Clone, Debug)]
+#[group(id = "cloud")]
+pub struct Cloud {
     #[command(flatten)]
     pub names: Names,
 
@@ -85,14 +88,11 @@ pub struct Names {
     pub fan_out: bool,
 }
 
-impl Settings {
+impl Cloud {
     /// # Errors
     /// Settings that contradict each other.
-    pub fn check(&self) -> anyhow::Result<()> {
-        let Settings { names, aws, .. } = self;
-        if self.backend == Kind::Embedded {
-            return Ok(());
-        }
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let Cloud { names, aws } = self;
         ensure!(
             names.raw_stream != names.clean_stream,
             "--raw-stream and --clean-stream are both {}: what was decided would be decided again",
@@ -117,10 +117,6 @@ impl Settings {
         );
         Ok(())
     }
-
-    pub fn lake_dir(&self) -> PathBuf {
-        self.lake.clone().unwrap_or_else(|| self.data_dir.join("lake"))
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +132,7 @@ mod tests {
 
     fn check(args: &[&str]) -> Result<(), String> {
         let parsed = Only::try_parse_from(["service"].iter().chain(args)).map_err(|error| error.to_string())?;
-        parsed.settings.check().map_err(|error| error.to_string())
+        parsed.settings.cloud.check().map_err(|error| error.to_string())
     }
 
     #[test]

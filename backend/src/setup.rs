@@ -1,7 +1,7 @@
 //! Making what AWS has to have, for development: real installations have infrastructure as code.
 
 use crate::on_aws::OnAws;
-use crate::settings::Settings;
+use crate::settings::Cloud;
 use anyhow::Context;
 use clap::Args;
 use ledger::dynamodb::{DynamoLedger, TableOptions};
@@ -37,9 +37,9 @@ pub struct SetUp {
 ///
 /// # Errors
 /// Something could not be made; what it was stands in front.
-pub async fn set_up(settings: &Settings, how: &SetUp, env: &Env) -> anyhow::Result<()> {
-    let made = OnAws::open(settings, env).await;
-    let (aws, names) = (made.aws(), &settings.names);
+pub async fn set_up(cloud: &Cloud, how: &SetUp, env: &Env) -> anyhow::Result<()> {
+    let made = OnAws::open(cloud, env).await?;
+    let (aws, names) = (made.aws(), &cloud.names);
     for stream in [&names.raw_stream, &names.clean_stream] {
         let capacity = how.shards.map_or(Capacity::OnDemand, |shards| Capacity::Provisioned { shards });
         let created = create(aws, stream, capacity, how.stream_retention).await;

@@ -3,7 +3,7 @@
 use backend::Backend;
 use clap::Parser;
 use compactor::{Compactor, Config};
-use service::{Env, Health, Misconfigured, Process, Tasks, process};
+use service::{Env, Health, Process, Tasks, process};
 use std::process::ExitCode;
 
 const SERVICE: &str = "compactor";
@@ -34,7 +34,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let Arguments { compactor, backend, process } = arguments;
-    backend.check().map_err(Misconfigured::because)?;
     let (env, health) = (Env::system(), Health::default());
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (ledger, lake) = (backend.ledger().await?, backend.lake().await?);

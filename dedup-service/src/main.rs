@@ -36,7 +36,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let Arguments { dedup, backend, process } = arguments;
-    dedup.check().and_then(|()| backend.check()).map_err(Misconfigured::because)?;
+    dedup.check().map_err(Misconfigured::because)?;
     let (env, health) = (Env::system(), Health::default());
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (raw, clean, ledger) = (backend.raw().await?, backend.clean().await?, backend.ledger().await?);

@@ -3,48 +3,22 @@
 //! `log/` holds what is embedded; `lake/` the lake, unless it is elsewhere. One process writes; others may read meanwhile.
 
 use anyhow::Context;
+use backend::embedded::open_stream;
 use clap::Args;
 use lake::Lake;
-use lake::local::LocalLake;
 use ledger::Ledger;
 use ledger::embedded::EmbeddedLedger;
 use service::Env;
 use service::settings::{bytes, duration};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Options, Store, StoreError, StoreReader};
 use stream::Stream;
 use stream::embedded::EmbeddedStream;
 
-pub const RAW: &str = "raw";
-pub const CLEAN: &str = "clean";
-
-/// Where things are.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Data")]
-pub struct Places {
-    /// Where streams and ledger are kept
-    #[arg(long, env = "FOREBAY_DATA_DIR", default_value = "forebay-data")]
-    pub data_dir: PathBuf,
-
-    /// Where the lake is; default: `lake` in the data directory
-    #[arg(long, env = "FOREBAY_LAKE")]
-    pub lake: Option<PathBuf>,
-}
-
-impl Places {
-    pub fn lake_dir(&self) -> PathBuf {
-        self.lake.clone().unwrap_or_else(|| self.data_dir.join("lake"))
-    }
-
-    pub(crate) fn open_lake(&self) -> anyhow::Result<Arc<dyn Lake>> {
-        let dir = self.lake_dir();
-        let lake = LocalLake::open(&dir).with_context(|| format!("open the lake in {}", dir.display()))?;
-        Ok(Arc::new(lake))
-    }
-}
+pub use backend::embedded::{CLEAN, Places, RAW, options, take};
 
 /// How the log in the data directory is kept.
 #[derive(Args, Clone, Debug)]
@@ -77,22 +51,6 @@ pub struct Embedded {
     pub lake: Arc<dyn Lake>,
 }
 
-/// How `holder` opens a log, unless told otherwise; whoever is refused meanwhile is told of `holder`.
-pub fn options(holder: &str, env: &Env) -> Options {
-    let clock = env.clock.clone();
-    Options::new(Arc::new(move || clock.now()), holder)
-}
-
-/// Takes the log of a data directory for this process alone.
-///
-/// # Errors
-/// Among others one of which [`is_held`] is true.
-pub async fn take(data_dir: &Path, options: Options) -> anyhow::Result<Arc<Store>> {
-    let folder = data_dir.to_owned();
-    let store = tokio::task::spawn_blocking(move || Store::open(&folder, options)).await?;
-    Ok(Arc::new(store.with_context(|| format!("open data directory {}", data_dir.display()))?))
-}
-
 /// Whether a data directory could not be taken because another process holds it.
 pub fn is_held(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Held { .. })))
@@ -107,13 +65,9 @@ pub async fn open(places: &Places, log: &LogConfig, env: &Env) -> anyhow::Result
         ..options("forebay up", env)
     };
     let store = take(&places.data_dir, options).await?;
-    let incarnation = || format!("{:08x}", env.nonce() as u32);
-    let raw = EmbeddedStream::open(&store, RAW, log.shards, &incarnation()).await.context("open the raw stream")?;
-    let clean =
-        EmbeddedStream::open(&store, CLEAN, log.shards, &incarnation()).await.context("open the clean stream")?;
     let embedded = Embedded {
-        raw: Arc::new(raw),
-        clean: Arc::new(clean),
+        raw: open_stream(&store, RAW, log.shards, env).await?,
+        clean: open_stream(&store, CLEAN, log.shards, env).await?,
         ledger: Arc::new(EmbeddedLedger::new(store.clone())),
         lake: places.open_lake()?,
     };

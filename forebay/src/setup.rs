@@ -1,10 +1,8 @@
 //! `forebay setup`: makes what a backend has to have, for development.
 
-use backend::{Kind, Names, SetUp, set_up};
+use backend::{Cloud, SetUp, set_up};
 use clap::{Args, Subcommand};
-use service::{Env, Misconfigured};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use service::Env;
 
 /// Makes what has to be there before services start
 #[derive(Args, Clone, Debug)]
@@ -28,10 +26,7 @@ struct OnAws {
     how: SetUp,
 
     #[command(flatten)]
-    names: Names,
-
-    #[command(flatten)]
-    aws: aws::Settings,
+    cloud: Cloud,
 }
 
 /// Makes what was asked for.
@@ -39,9 +34,6 @@ struct OnAws {
 /// # Errors
 /// Something could not be made.
 pub async fn run(args: SetupArgs, env: Env) -> anyhow::Result<()> {
-    let What::Aws(OnAws { how, names, aws }) = args.what;
-    let (data_dir, shards) = (PathBuf::new(), NonZeroU32::MIN);
-    let settings = backend::Settings { backend: Kind::Aws, data_dir, lake: None, shards, names, aws };
-    settings.check().map_err(Misconfigured::because)?;
-    set_up(&settings, &how, &env).await
+    let What::Aws(OnAws { how, cloud }) = args.what;
+    set_up(&cloud, &how, &env).await
 }

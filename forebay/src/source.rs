@@ -2,15 +2,11 @@
 
 use crate::embedded::{self, Embedded, Places};
 use anyhow::Context;
-use backend::{Backend, Kind, Names};
+use backend::{Cloud, Kind, OnAws};
 use clap::Args;
-use service::{Env, Misconfigured};
-use std::num::NonZeroU32;
+use service::Env;
 use std::sync::Arc;
 use store::{Damage, StoreReader};
-
-/// Who is told to hold something while a command is at work.
-const HOLDER: &str = "forebay";
 
 /// Where a command looks.
 #[derive(Args, Clone, Debug)]
@@ -24,10 +20,7 @@ pub struct Source {
     pub backend: Kind,
 
     #[command(flatten)]
-    pub names: Names,
-
-    #[command(flatten)]
-    pub aws: aws::Settings,
+    pub cloud: Cloud,
 }
 
 /// What a command looks at.
@@ -53,21 +46,13 @@ impl Source {
 
     /// All ports to AWS.
     pub(crate) async fn on_aws(&self, env: &Env) -> anyhow::Result<Embedded> {
-        let settings = self.settings();
-        settings.check().map_err(Misconfigured::because)?;
-        let backend = Backend::open(&settings, HOLDER, env).await?;
+        let aws = OnAws::open(&self.cloud, env).await?;
         Ok(Embedded {
-            raw: backend.raw().await?,
-            clean: backend.clean().await?,
-            ledger: backend.ledger().await?,
-            lake: backend.lake().await?,
+            raw: aws.raw().await?,
+            clean: aws.clean().await?,
+            ledger: aws.ledger().await?,
+            lake: aws.lake().await?,
         })
-    }
-
-    pub(crate) fn settings(&self) -> backend::Settings {
-        let Source { places, backend, names, aws } = self.clone();
-        let Places { data_dir, lake } = places;
-        backend::Settings { backend, data_dir, lake, shards: NonZeroU32::MIN, names, aws }
     }
 }
 

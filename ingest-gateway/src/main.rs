@@ -38,10 +38,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let Arguments { gateway, backend, process } = arguments;
-    backend.check().map_err(Misconfigured::because)?;
     let (env, health) = (Env::system(), Health::default());
-    let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;
+    let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
     let raw = backend.raw().await?;
     let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;

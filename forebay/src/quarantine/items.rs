@@ -47,8 +47,7 @@ pub(super) struct Items {
 impl Items {
     /// Takes stock of the objects that together hold each item once.
     pub(super) async fn open(source: &Source, env: &Env) -> anyhow::Result<Items> {
-        let view = source.look(env).await?;
-        let Embedded { ledger, lake, .. } = view.ports.clone();
+        let Embedded { ledger, lake, .. } = source.look(env).await?.ports;
         let snapshot = snapshot(ledger.as_ref(), lake.as_ref()).await.context("find the objects of the lake")?;
         let objects: Vec<String> = snapshot.objects().filter(|key| is_quarantine(key)).map(str::to_string).collect();
         Ok(Items { lake, objects: objects.into_iter(), reader: None })
