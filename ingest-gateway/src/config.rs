@@ -66,6 +66,10 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_CONNECTIONS_MAX", default_value = "10000")]
     pub connections_max: NonZeroUsize,
 
+    /// Most gRPC connections at a time; further ones wait to be accepted
+    #[arg(long, env = "FOREBAY_GRPC_CONNECTIONS_MAX", default_value = "1000")]
+    pub grpc_connections_max: NonZeroUsize,
+
     /// How long a connection may take to send a request's headers, or idle; longer than a load balancer's own
     #[arg(long, env = "FOREBAY_IDLE_TIMEOUT", default_value = "75s", value_parser = settings::duration)]
     pub idle_timeout: Duration,
@@ -182,6 +186,7 @@ mod tests {
             ["--batch-events-max", "0"],
             ["--flushes-max", "0"],
             ["--connections-max", "0"],
+            ["--grpc-connections-max", "0"],
             ["--write-keys", "web"],
             ["--write-keys", "web=short"],
             ["--cors-origins", "example.com"],

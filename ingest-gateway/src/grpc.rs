@@ -1,20 +1,24 @@
 //! gRPC: `forebay.v1.Ingest/Publish`, and the standard health service next to it.
 
-use crate::accept::{Acceptor, Content, Request, shed};
-use crate::budget::{Budget, Exhausted};
+mod admission;
+
+use crate::accept::{Acceptor, Content, Request};
+use crate::budget::Budget;
+use crate::connections;
 use crate::inflate::Encoding;
-use crate::keys::{self, WriteKey};
-use crate::refusal::Refusal;
+use crate::keys::WriteKey;
+use admission::{Admission, Admitted};
 use anyhow::Context;
 use bytes::Bytes;
 use proto::ingest_server::{Ingest, IngestServer};
 use schema::v1::PublishAnswer;
 use service::{Health, Stop, health};
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::metadata::MetadataMap;
+use tokio::sync::Semaphore;
 use tonic::transport::Server;
 
 /// Calls at a time on one connection.
@@ -43,30 +47,26 @@ pub(crate) struct Publisher {
     pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) write_keys: Vec<WriteKey>,
+    pub(crate) body_timeout: Duration,
 }
 
 #[tonic::async_trait]
 impl Ingest for Publisher {
     async fn publish(&self, call: tonic::Request<RawBatch>) -> Result<tonic::Response<PublishAnswer>, tonic::Status> {
-        let sender = keys::sender(&self.write_keys, presented(call.metadata())).ok_or(Refusal::Unauthorized)?;
-        let events = call.into_inner().events;
-        let mut charge = self.budget.open();
-        charge.grow(events.iter().map(Bytes::len).sum()).map_err(|Exhausted| shed())?;
+        let (_, extensions, RawBatch { events }) = call.into_parts();
+        let admitted: &Admitted = extensions.get().expect("a call that was admitted says so");
+        let (sender, charge) = (admitted.sender.clone(), admitted.take_charge());
         let request = Request { content: Content::Messages(events), encoding: Encoding::Identity, sender, charge };
         let answer = self.acceptor.accept(request).await?;
         Ok(tonic::Response::new(answer.into_message()))
     }
 }
 
-fn presented(metadata: &MetadataMap) -> Option<&[u8]> {
-    let bearer = metadata.get("authorization").and_then(|value| keys::bearer(value.as_encoded_bytes()));
-    bearer.or_else(|| metadata.get("x-write-key").map(|value| value.as_encoded_bytes()))
-}
-
 /// How the server treats clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manners {
     pub(crate) body_bytes_max: usize,
+    pub(crate) connections_max: NonZeroUsize,
     pub(crate) drain_timeout: Duration,
 }
 
@@ -81,15 +81,20 @@ pub(crate) async fn serve(
     let (reporter, health_server) = tonic_health::server::health_reporter();
     let names = vec!["forebay.v1.Ingest".to_string()];
     let report = health::report_to_grpc(health, reporter, names, stop.clone());
-    let ingest = IngestServer::new(publisher).max_decoding_message_size(manners.body_bytes_max);
+    let publisher = Arc::new(publisher);
+    let server = IngestServer::from_arc(publisher.clone()).max_decoding_message_size(manners.body_bytes_max);
+    let places = Arc::new(Semaphore::new(manners.connections_max.get()));
+    let incoming = futures::stream::unfold((listener, places, stop.clone()), async |(listener, places, stop)| {
+        let connection = connections::next(&listener, &places, &stop).await?;
+        Some((Ok::<_, Infallible>(connection), (listener, places, stop)))
+    });
     let server = Server::builder()
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_server)
-        .add_service(ingest)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+        .add_service(Admission { publisher, server })
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     // A watcher of the health service keeps its call open for ever, so draining has an end of its own.
     let overtime = async {
         stop.cancelled().await;

@@ -7,6 +7,7 @@ use crate::accept::{Acceptor, Content, Request, shed};
 use crate::answer::Answer;
 use crate::budget::{Budget, Charge, Exhausted};
 use crate::config::Config;
+use crate::connections;
 use crate::cors::preflight;
 use crate::inflate::Encoding;
 use crate::keys::{self, Sender};
@@ -30,7 +31,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::codegen::Service as _;
 
@@ -46,9 +47,6 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// connection reset instead of the answer.
 const DISCARD_BYTES_MAX: usize = 256 << 20;
 const DISCARD_FOR: Duration = Duration::from_secs(1);
-
-/// Pause after the system refused a new connection, for want of file descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// First allocation for a body whose parts have to be joined; claims beyond it are not believed until bytes come.
 const BODY_BYTES_BELIEVED: usize = 1 << 20;
@@ -74,49 +72,27 @@ fn others(health: Health) -> Router {
 
 /// Serves until `stop`; then finishes the requests at hand, for as long as the drain timeout allows.
 pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, stop: Stop) -> anyhow::Result<()> {
-    let slots = Arc::new(Semaphore::new(front.config.connections_max.get()));
+    let places = Arc::new(Semaphore::new(front.config.connections_max.get()));
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    while let Some((socket, permit)) = next_connection(&listener, &slots, &stop).await {
+    let mut open = JoinSet::new();
+    while let Some(connections::Connection { socket, place }) = connections::next(&listener, &places, &stop).await {
         let watched = graceful.watch(connection(socket, front.clone()));
-        connections.spawn(async move {
+        open.spawn(async move {
             METRICS.connections.inc();
             if let Err(error) = watched.await {
                 tracing::debug!(%error, "a connection ended badly");
             }
             METRICS.connections.dec();
-            drop(permit);
+            drop(place);
         });
-        while connections.try_join_next().is_some() {}
+        while open.try_join_next().is_some() {}
     }
     drop(listener);
     if tokio::time::timeout(front.config.drain_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+        tracing::warn!(connections = open.len(), "closing connections that did not finish in time");
     }
-    connections.shutdown().await;
+    open.shutdown().await;
     Ok(())
-}
-
-/// `None` once it is time to stop.
-async fn next_connection(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    stop: &Stop,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let accept = async {
-        let permit = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
-        loop {
-            match listener.accept().await {
-                Ok((socket, _)) => return (socket, permit),
-                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
-            }
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => None,
-        accepted = accept => Some(accepted),
-    }
 }
 
 type Connection<S> = http1::Connection<TokioIo<TcpStream>, S>;
@@ -125,8 +101,6 @@ fn connection(
     socket: TcpStream,
     front: Arc<Front>,
 ) -> Connection<impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send> {
-    // Without it the last packet of an answer may wait for an acknowledgement; failing to set it costs only that.
-    let _ = socket.set_nodelay(true);
     let idle_timeout = front.config.idle_timeout;
     let service = service_fn(move |request| {
         let front = front.clone();

@@ -9,6 +9,7 @@ mod answer;
 mod breaker;
 mod budget;
 pub mod config;
+mod connections;
 mod cors;
 mod drain;
 mod flush;
@@ -99,9 +100,17 @@ impl Gateway {
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
         let Gateway { config, shards, packer, drainer, acceptor, budget, health } = self;
-        let publisher =
-            Publisher { acceptor: acceptor.clone(), budget: budget.clone(), write_keys: config.write_keys.clone() };
-        let manners = grpc::Manners { body_bytes_max: config.body_bytes_max, drain_timeout: config.drain_timeout };
+        let publisher = Publisher {
+            acceptor: acceptor.clone(),
+            budget: budget.clone(),
+            write_keys: config.write_keys.clone(),
+            body_timeout: config.body_timeout,
+        };
+        let manners = grpc::Manners {
+            body_bytes_max: config.body_bytes_max,
+            connections_max: config.grpc_connections_max,
+            drain_timeout: config.drain_timeout,
+        };
         let routes = health.part("raw stream's shards");
         let front = Arc::new(Front::new(config, acceptor, budget, health.clone()));
         shards.look_up_first(stop.clone()).await;

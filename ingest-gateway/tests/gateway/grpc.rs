@@ -2,10 +2,15 @@
 
 use crate::house::{House, NOW, id};
 use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use ingest_gateway::grpc::RawBatch;
 use ingest_gateway::grpc::proto::ingest_client::IngestClient;
 use prost::Message;
 use schema::v1;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -61,4 +66,62 @@ async fn the_health_service_says_that_it_serves() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
         assert_eq!(answer.into_inner().status, i32::from(ServingStatus::Serving), "{service}");
     }
+}
+
+/// Sends the beginning of a message of 800,000 bytes, and no end.
+async fn begin_message(house: &House, sent: usize) -> Option<String> {
+    let mut start = vec![0];
+    start.extend_from_slice(&800_000u32.to_be_bytes());
+    start.resize(5 + sent, 0);
+    let frames = stream::iter([Ok::<_, tonic::Status>(Frame::data(Bytes::from(start)))]).chain(stream::pending());
+    let request = http::Request::post(format!("http://{}/forebay.v1.Ingest/Publish", house.grpc))
+        .header("content-type", "application/grpc")
+        .body(Body::new(StreamBody::new(frames)))
+        .unwrap();
+    let mut channel = channel(house).await;
+    std::future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+    let answer = channel.call(request).await.unwrap();
+    answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+}
+
+fn number(code: Code) -> Option<String> {
+    Some((code as i32).to_string())
+}
+
+#[tokio::test]
+async fn a_message_is_charged_while_it_arrives() {
+    let house = House::open(&["--in-flight-bytes-max", "1MiB", "--body-bytes-max", "1MiB"]).await;
+    let (first, second) = (begin_message(&house, 600_000), begin_message(&house, 600_000));
+    let answered = tokio::select! {
+        answered = first => answered,
+        answered = second => answered,
+    };
+    assert_eq!(answered, number(Code::ResourceExhausted));
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_end_is_given_up_in_time() {
+    let house = House::open(&["--body-timeout", "100ms"]).await;
+    assert_eq!(begin_message(&house, 10).await, number(Code::DeadlineExceeded));
+}
+
+#[tokio::test]
+async fn who_may_not_send_is_told_so_before_the_message_is_read() {
+    let house = House::open(&["--write-keys", "app=0123456789abcdef"]).await;
+    assert_eq!(begin_message(&house, 10).await, number(Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_for_one_that_ends() {
+    let house = House::open(&["--grpc-connections-max", "1"]).await;
+    let mut first = client(&house).await;
+    first.publish(RawBatch { events: vec![event(1)] }).await.unwrap();
+    let mut waiting = client(&house).await;
+    let waits = tokio::spawn(async move { waiting.publish(RawBatch { events: vec![event(2)] }).await });
+    for k in 3..20 {
+        first.publish(RawBatch { events: vec![event(k)] }).await.unwrap();
+    }
+    assert!(!waits.is_finished());
+    drop(first);
+    assert_eq!(waits.await.unwrap().unwrap().into_inner().accepted, 1);
 }
