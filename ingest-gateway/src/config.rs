@@ -4,10 +4,13 @@ use crate::cors::Origins;
 use crate::flush::Patience;
 use crate::keys::WriteKey;
 use crate::overflow::Overflow;
+use crate::tls::Identity;
 use schema::validate::{ORIGINAL_BYTES_MAX, Rules};
 use service::settings;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest body that may be allowed: places in it are counted in 32 bits, and it is held in memory.
@@ -70,6 +73,14 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_GRPC_CONNECTIONS_MAX", default_value = "1000")]
     pub grpc_connections_max: NonZeroUsize,
 
+    /// Certificate chain in PEM: HTTP and gRPC speak TLS. Looked at again every minute, so that it may be renewed
+    #[arg(long, env = "FOREBAY_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM
+    #[arg(long, env = "FOREBAY_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// How long a connection may take to send a request's headers, or idle; longer than a load balancer's own
     #[arg(long, env = "FOREBAY_IDLE_TIMEOUT", default_value = "75s", value_parser = settings::duration)]
     pub idle_timeout: Duration,
@@ -116,6 +127,14 @@ impl Config {
         match overflow {
             Some(_) => Patience { overflow_after, resend_for: resend_for.max(overflow_after) },
             None => Patience { overflow_after: resend_for, resend_for },
+        }
+    }
+
+    /// What is shown to clients, where they are to speak TLS.
+    pub(crate) fn identity(&self) -> anyhow::Result<Option<Arc<Identity>>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Identity::load(certificate.clone(), key.clone()).map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -1,4 +1,4 @@
-//! New connections, a bounded number at a time.
+//! New connections, a bounded number at a time, with TLS where it is set.
 
 use service::Stop;
 use std::io::{self, IoSlice};
@@ -9,20 +9,53 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Pause after the system refused a new connection, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection that holds its place among those that may be open.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) socket: TcpStream,
-    pub(crate) place: OwnedSemaphorePermit,
+    socket: Socket,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Somebody has connected, and nothing was said yet.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    socket: TcpStream,
+    place: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    /// Agrees on TLS where it is set.
+    pub(crate) async fn greet(self, tls: Option<&TlsAcceptor>) -> io::Result<Connection> {
+        let Caller { socket, place } = self;
+        let socket = match tls {
+            None => Socket::Plain(socket),
+            Some(tls) => {
+                let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+                Socket::Tls(Box::new(greeted.await.map_err(|_| io::ErrorKind::TimedOut)??))
+            }
+        };
+        Ok(Connection { socket, _place: place })
+    }
 }
 
 /// Waits for a place and then for somebody to take it; `None` once it is time to stop.
-pub(crate) async fn next(listener: &TcpListener, places: &Arc<Semaphore>, stop: &Stop) -> Option<Connection> {
+pub(crate) async fn next(listener: &TcpListener, places: &Arc<Semaphore>, stop: &Stop) -> Option<Caller> {
     let accept = async {
         let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
         loop {
@@ -30,7 +63,7 @@ pub(crate) async fn next(listener: &TcpListener, places: &Arc<Semaphore>, stop: 
                 Ok((socket, _)) => {
                     // Without it the last packet of an answer may wait for an acknowledgement; failing costs only that.
                     let _ = socket.set_nodelay(true);
-                    return Connection { socket, place };
+                    return Caller { socket, place };
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
             }
@@ -39,7 +72,7 @@ pub(crate) async fn next(listener: &TcpListener, places: &Arc<Semaphore>, stop: 
     };
     tokio::select! {
         () = stop.cancelled() => None,
-        connection = accept => Some(connection),
+        caller = accept => Some(caller),
     }
 }
 
@@ -47,27 +80,42 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.socket.connect_info()
+        match &self.socket {
+            Socket::Plain(socket) => socket.connect_info(),
+            Socket::Tls(socket) => socket.get_ref().0.connect_info(),
+        }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Tls(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -75,10 +123,16 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+        match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+            Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        match &self.socket {
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
+        }
     }
 }

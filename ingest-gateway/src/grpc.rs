@@ -4,12 +4,13 @@ mod admission;
 
 use crate::accept::{Acceptor, Content, Request};
 use crate::budget::Budget;
-use crate::connections;
+use crate::connections::{self, Caller};
 use crate::inflate::Encoding;
 use crate::keys::WriteKey;
 use admission::{Admission, Admitted};
 use anyhow::Context;
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use proto::ingest_server::{Ingest, IngestServer};
 use schema::v1::PublishAnswer;
 use service::{Health, Stop, health};
@@ -19,7 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::Server;
+
+/// Clients that agree on TLS at a time; further ones wait.
+const GREETINGS_MAX: usize = 64;
 
 /// Calls at a time on one connection.
 const STREAMS_MAX: u32 = 256;
@@ -63,11 +68,12 @@ impl Ingest for Publisher {
 }
 
 /// How the server treats clients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct Manners {
     pub(crate) body_bytes_max: usize,
     pub(crate) connections_max: NonZeroUsize,
     pub(crate) drain_timeout: Duration,
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 /// Serves until `stop`; then finishes the calls at hand, for as long as the drain timeout allows.
@@ -84,9 +90,21 @@ pub(crate) async fn serve(
     let publisher = Arc::new(publisher);
     let server = IngestServer::from_arc(publisher.clone()).max_decoding_message_size(manners.body_bytes_max);
     let places = Arc::new(Semaphore::new(manners.connections_max.get()));
-    let incoming = futures::stream::unfold((listener, places, stop.clone()), async |(listener, places, stop)| {
-        let connection = connections::next(&listener, &places, &stop).await?;
-        Some((Ok::<_, Infallible>(connection), (listener, places, stop)))
+    let callers = stream::unfold((listener, places, stop.clone()), async |(listener, places, stop)| {
+        let caller = connections::next(&listener, &places, &stop).await?;
+        Some((caller, (listener, places, stop)))
+    });
+    let greet = |caller: Caller| {
+        let tls = manners.tls.clone();
+        async move { caller.greet(tls.as_ref()).await }
+    };
+    let greeted = callers.map(greet).buffer_unordered(GREETINGS_MAX);
+    let incoming = greeted.filter_map(async |connection| match connection {
+        Ok(connection) => Some(Ok::<_, Infallible>(connection)),
+        Err(error) => {
+            tracing::debug!(%error, "a connection ended badly");
+            None
+        }
     });
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)

@@ -7,7 +7,7 @@ use crate::accept::{Acceptor, Content, Request, shed};
 use crate::answer::Answer;
 use crate::budget::{Budget, Charge, Exhausted};
 use crate::config::Config;
-use crate::connections;
+use crate::connections::{self, Caller, Connection};
 use crate::cors::preflight;
 use crate::inflate::Encoding;
 use crate::keys::{self, Sender};
@@ -24,15 +24,17 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use schema::json::batch::Layout;
 use service::{Health, Stop};
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tonic::codegen::Service as _;
 
 const EVENTS: &str = "/v1/events";
@@ -71,19 +73,23 @@ fn others(health: Health) -> Router {
 }
 
 /// Serves until `stop`; then finishes the requests at hand, for as long as the drain timeout allows.
-pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, stop: Stop) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    front: Arc<Front>,
+    tls: Option<TlsAcceptor>,
+    stop: Stop,
+) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(front.config.connections_max.get()));
     let graceful = GracefulShutdown::new();
     let mut open = JoinSet::new();
-    while let Some(connections::Connection { socket, place }) = connections::next(&listener, &places, &stop).await {
-        let watched = graceful.watch(connection(socket, front.clone()));
+    while let Some(caller) = connections::next(&listener, &places, &stop).await {
+        let (front, tls, watcher) = (front.clone(), tls.clone(), graceful.watcher());
         open.spawn(async move {
             METRICS.connections.inc();
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "a connection ended badly");
+            if let Err(error) = converse(caller, front, tls, watcher).await {
+                tracing::debug!(error, "a connection ended badly");
             }
             METRICS.connections.dec();
-            drop(place);
         });
         while open.try_join_next().is_some() {}
     }
@@ -95,12 +101,22 @@ pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, stop: Stop) 
     Ok(())
 }
 
-type Connection<S> = http1::Connection<TokioIo<TcpStream>, S>;
-
-fn connection(
-    socket: TcpStream,
+async fn converse(
+    caller: Caller,
     front: Arc<Front>,
-) -> Connection<impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send> {
+    tls: Option<TlsAcceptor>,
+    watcher: Watcher,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let connection = caller.greet(tls.as_ref()).await?;
+    Ok(watcher.watch(requests(connection, front)).await?)
+}
+
+type Requests<S> = http1::Connection<TokioIo<Connection>, S>;
+
+fn requests(
+    connection: Connection,
+    front: Arc<Front>,
+) -> Requests<impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send> {
     let idle_timeout = front.config.idle_timeout;
     let service = service_fn(move |request| {
         let front = front.clone();
@@ -111,7 +127,7 @@ fn connection(
         .header_read_timeout(idle_timeout)
         .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(connection), service)
 }
 
 impl Front {

@@ -23,6 +23,7 @@ mod pack;
 mod parcel;
 mod refusal;
 mod shards;
+mod tls;
 
 use accept::Acceptor;
 use anyhow::{Context, ensure};
@@ -38,6 +39,7 @@ use service::{Env, Health, Stop};
 use shards::ShardMap;
 use std::sync::Arc;
 use stream::Stream;
+use tls::Identity;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
@@ -49,6 +51,8 @@ pub use overflow::Overflow;
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
+    /// Where clients speak TLS.
+    identity: Option<Arc<Identity>>,
     shards: Arc<ShardMap>,
     packer: Packer,
     /// Where there is an overflow queue.
@@ -76,6 +80,7 @@ impl Gateway {
             "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
         );
         overflow.as_ref().map_or(Ok(()), |overflow| overflow.check(config.dedup_window))?;
+        let identity = config.identity()?;
         METRICS.in_flight_bytes_max.set(in_flight_bytes_max as i64);
         let shards = ShardMap::new(stream.clone());
         let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
@@ -94,12 +99,13 @@ impl Gateway {
             inbox: sender,
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
-        Ok(Gateway { config, shards, packer, drainer, acceptor, budget: Budget::new(in_flight_bytes_max), health })
+        let budget = Budget::new(in_flight_bytes_max);
+        Ok(Gateway { config, identity, shards, packer, drainer, acceptor, budget, health })
     }
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway { config, shards, packer, drainer, acceptor, budget, health } = self;
+        let Gateway { config, identity, shards, packer, drainer, acceptor, budget, health } = self;
         let publisher = Publisher {
             acceptor: acceptor.clone(),
             budget: budget.clone(),
@@ -110,7 +116,9 @@ impl Gateway {
             body_bytes_max: config.body_bytes_max,
             connections_max: config.grpc_connections_max,
             drain_timeout: config.drain_timeout,
+            tls: identity.as_ref().map(|identity| identity.acceptor("h2")),
         };
+        let tls = identity.as_ref().map(|identity| identity.acceptor("http/1.1"));
         let routes = health.part("raw stream's shards");
         let front = Arc::new(Front::new(config, acceptor, budget, health.clone()));
         shards.look_up_first(stop.clone()).await;
@@ -119,10 +127,11 @@ impl Gateway {
         let serve = async {
             let _packer_closes_after_the_servers = closing.clone().drop_guard();
             tokio::try_join!(
-                http::serve(http, front, stop.clone()),
+                http::serve(http, front, tls, stop.clone()),
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
-                drained(drainer, stop),
+                drained(drainer, stop.clone()),
+                renewed(identity, stop),
             )
         };
         // A task of its own: nothing else is looked at each time that it is woken.
@@ -131,6 +140,13 @@ impl Gateway {
         tokio::try_join!(serve, packed)?;
         Ok(())
     }
+}
+
+async fn renewed(identity: Option<Arc<Identity>>, stop: Stop) -> anyhow::Result<()> {
+    if let Some(identity) = identity {
+        identity.keep_fresh(stop).await;
+    }
+    Ok(())
 }
 
 async fn drained(drainer: Option<Drainer>, stop: Stop) -> anyhow::Result<()> {

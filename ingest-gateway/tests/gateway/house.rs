@@ -49,17 +49,22 @@ impl House {
     }
 
     pub(crate) async fn before(words: &[&str], stream: Arc<MemoryStream>, queue: Option<&Arc<FaultyQueue>>) -> House {
+        let house = House::start(words, stream, queue).await;
+        while house.get("/readyz").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+        house
+    }
+
+    /// As [`House::before`], without waiting until it is ready.
+    pub(crate) async fn start(words: &[&str], stream: Arc<MemoryStream>, queue: Option<&Arc<FaultyQueue>>) -> House {
         let overflow = queue.map(|queue| Overflow { queue: queue.clone(), retention: None });
         let gateway = Gateway::new(arguments(words), stream.clone(), overflow, env(), Health::default()).unwrap();
         let (http, grpc) = (listener().await, listener().await);
         let addresses = (http.local_addr().unwrap(), grpc.local_addr().unwrap());
         let stop = Stop::new();
         let task = tokio::spawn(gateway.run(http, grpc, stop.clone()));
-        let house = House { http: addresses.0, grpc: addresses.1, stream, stop, task };
-        while house.get("/readyz").await.status != 200 {
-            tokio::task::yield_now().await;
-        }
-        house
+        House { http: addresses.0, grpc: addresses.1, stream, stop, task }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

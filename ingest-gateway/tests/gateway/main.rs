@@ -12,3 +12,4 @@ mod house;
 mod memory;
 mod overflow;
 mod publish;
+mod tls;
