@@ -2,7 +2,7 @@
 
 use crate::cors::Origins;
 use crate::flush::Patience;
-use crate::keys::WriteKey;
+use crate::keys::{Keys, WriteKey};
 use crate::overflow::Overflow;
 use crate::tls::Identity;
 use schema::validate::{ORIGINAL_BYTES_MAX, Rules};
@@ -36,6 +36,11 @@ pub struct Config {
     /// name none themselves. Without keys anybody may send
     #[arg(long, env = "FOREBAY_WRITE_KEYS", hide_env_values = true, value_delimiter = ',', value_name = "SOURCE=KEY")]
     pub write_keys: Vec<WriteKey>,
+
+    /// File of further write keys, one SOURCE=KEY a line, or SOURCE=sha256:DIGEST with the key's digest in hexadecimal.
+    /// Looked at again every minute
+    #[arg(long, env = "FOREBAY_WRITE_KEYS_FILE", value_name = "FILE")]
+    pub write_keys_file: Option<PathBuf>,
 
     /// Web origins whose pages may send: `*`, or several by commas
     #[arg(long, env = "FOREBAY_CORS_ORIGINS", default_value = "*")]
@@ -73,7 +78,7 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_GRPC_CONNECTIONS_MAX", default_value = "1000")]
     pub grpc_connections_max: NonZeroUsize,
 
-    /// Certificate chain in PEM: HTTP and gRPC speak TLS. Looked at again every minute, so that it may be renewed
+    /// Certificate chain in PEM: HTTP and gRPC speak TLS. Looked at again every minute
     #[arg(long, env = "FOREBAY_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -136,6 +141,10 @@ impl Config {
             (Some(certificate), Some(key)) => Identity::load(certificate.clone(), key.clone()).map(Some),
             _ => Ok(None),
         }
+    }
+
+    pub(crate) fn keys(&self) -> anyhow::Result<Arc<Keys>> {
+        Keys::load(self.write_keys.clone(), self.write_keys_file.clone())
     }
 
     pub(crate) fn rules(&self) -> Rules {

@@ -6,7 +6,7 @@ use crate::accept::{Acceptor, Content, Request};
 use crate::budget::Budget;
 use crate::connections::{self, Caller};
 use crate::inflate::Encoding;
-use crate::keys::WriteKey;
+use crate::keys::Keys;
 use admission::{Admission, Admitted};
 use anyhow::Context;
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub struct RawBatch {
 pub(crate) struct Publisher {
     pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) write_keys: Vec<WriteKey>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) body_timeout: Duration,
 }
 

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::connections::{self, Caller, Connection};
 use crate::cors::preflight;
 use crate::inflate::Encoding;
-use crate::keys::{self, Sender};
+use crate::keys::{self, Keys, Sender};
 use crate::metrics::METRICS;
 use crate::refusal::Refusal;
 use axum::Router;
@@ -61,6 +61,7 @@ pub(crate) struct Front {
     acceptor: Arc<Acceptor>,
     budget: Arc<Budget>,
     config: Config,
+    keys: Arc<Keys>,
     others: Router,
 }
 
@@ -131,8 +132,14 @@ fn requests(
 }
 
 impl Front {
-    pub(crate) fn new(config: Config, acceptor: Arc<Acceptor>, budget: Arc<Budget>, health: Health) -> Front {
-        Front { acceptor, budget, config, others: others(health) }
+    pub(crate) fn new(
+        config: Config,
+        keys: Arc<Keys>,
+        acceptor: Arc<Acceptor>,
+        budget: Arc<Budget>,
+        health: Health,
+    ) -> Front {
+        Front { acceptor, budget, config, keys, others: others(health) }
     }
 
     async fn respond(&self, request: http::Request<Incoming>) -> Response<Body> {
@@ -174,9 +181,9 @@ impl Front {
 
     /// Refuses what can be refused by its headers.
     fn admit(&self, head: &Parts, body: &Incoming) -> Result<Admitted, Refusal> {
-        let Config { write_keys, body_bytes_max: bytes_max, .. } = &self.config;
+        let bytes_max = &self.config.body_bytes_max;
         let presented = keys::presented(&head.headers, &head.uri);
-        let sender = keys::sender(write_keys, presented).ok_or(Refusal::Unauthorized)?;
+        let sender = self.keys.sender(presented).ok_or(Refusal::Unauthorized)?;
         let format = Format::of(&head.headers)?;
         let encoding = Encoding::of(&head.headers).map_err(Refusal::ContentEncoding)?;
         let claimed = body.size_hint().exact().unwrap_or(0);

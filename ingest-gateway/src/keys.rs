@@ -2,12 +2,19 @@
 //!
 //! Several keys are valid at once, also for one source, so that keys can be rotated. The source of a key is stamped on
 //! events that name no source of their own; an event's own `source` stays.
+//!
+//! Keys are kept as SHA-256 digests. A key is long and drawn at random, so that a digest without salt or stretching gives
+//! nothing away.
 
+use crate::reload;
+use anyhow::{Context, anyhow, ensure};
 use axum::http::{HeaderMap, Uri, header};
 use schema::validate::SOURCE_BYTES_MAX;
+use sha2::{Digest, Sha256};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Shortest key: what can be guessed is no key.
@@ -16,11 +23,15 @@ const KEY_BYTES_MIN: usize = 16;
 /// Longest key: it has to fit a URL.
 const KEY_BYTES_MAX: usize = 200;
 
-/// A key and the source it stands for, written `SOURCE=KEY`. The key never prints.
-#[derive(Clone)]
+/// What a digest in place of a key begins with; no key has a colon.
+const DIGEST: &str = "sha256:";
+
+/// A key and the source it stands for, written `SOURCE=KEY`, or `SOURCE=sha256:` and the key's digest in hexadecimal. It
+/// never prints.
+#[derive(Clone, PartialEq, Eq)]
 pub struct WriteKey {
     source: Arc<str>,
-    key: Arc<[u8]>,
+    digest: [u8; 32],
 }
 
 impl fmt::Debug for WriteKey {
@@ -37,11 +48,77 @@ impl FromStr for WriteKey {
         if source.is_empty() || source.len() > SOURCE_BYTES_MAX {
             return Err(format!("the source of a write key has 1 to {SOURCE_BYTES_MAX} bytes"));
         }
+        if let Some(digest) = key.strip_prefix(DIGEST) {
+            let digest = from_hex(digest).ok_or(format!("{DIGEST} is followed by 64 hexadecimal digits"))?;
+            return Ok(WriteKey { source: source.into(), digest });
+        }
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) || !key.bytes().all(unreserved) {
             return Err(format!("a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} letters, digits and -._~"));
         }
-        Ok(WriteKey { source: source.into(), key: key.as_bytes().into() })
+        Ok(WriteKey { source: source.into(), digest: Sha256::digest(key).into() })
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (k, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * k..2 * k + 2], 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// The keys that are valid now: those that were given as a setting, and those of a file that may change.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    given: Vec<WriteKey>,
+    file: Option<PathBuf>,
+    valid: RwLock<Arc<[WriteKey]>>,
+}
+
+impl Keys {
+    /// # Errors
+    /// A file that can't be read, or that has no keys: nobody is let in because a file came out empty.
+    pub(crate) fn load(given: Vec<WriteKey>, file: Option<PathBuf>) -> anyhow::Result<Arc<Keys>> {
+        let keys = Keys { given, file, valid: RwLock::default() };
+        let valid = keys.read()?;
+        Ok(Arc::new(Keys { valid: RwLock::new(valid), ..keys }))
+    }
+
+    /// Takes over what the file has become.
+    pub(crate) fn reload(&self) -> anyhow::Result<()> {
+        let valid = self.read()?;
+        let mut now = self.valid.write().expect("no holder panics");
+        if *now != valid {
+            tracing::info!(keys = valid.len(), "the write keys have changed");
+            *now = valid;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> anyhow::Result<Arc<[WriteKey]>> {
+        let Some(path) = &self.file else {
+            return Ok(self.given.as_slice().into());
+        };
+        let what = || format!("--write-keys-file {}", path.display());
+        let text = String::from_utf8(reload::read("--write-keys-file", path)?).with_context(what)?;
+        let mut keys = self.given.clone();
+        for (k, line) in text.lines().map(str::trim).enumerate() {
+            if !line.is_empty() && !line.starts_with('#') {
+                let key: Result<WriteKey, String> = line.parse();
+                keys.push(key.map_err(|error| anyhow!("{}: line {}: {error}", what(), k + 1))?);
+            }
+        }
+        ensure!(keys.len() > self.given.len(), "{}: it has no keys", what());
+        Ok(keys.into())
+    }
+
+    /// Who may send by these keys; `None` for nobody.
+    pub(crate) fn sender(&self, presented: Option<&[u8]>) -> Option<Sender> {
+        sender(&self.valid.read().expect("no holder panics"), presented)
     }
 }
 
@@ -62,15 +139,15 @@ impl Sender {
     }
 }
 
-/// Who may send by these keys; `None` for nobody. The time it takes tells nothing about the keys but their lengths.
-pub(crate) fn sender(keys: &[WriteKey], presented: Option<&[u8]>) -> Option<Sender> {
+/// As [`Keys::sender`]. The time it takes tells nothing about the keys.
+fn sender(keys: &[WriteKey], presented: Option<&[u8]>) -> Option<Sender> {
     if keys.is_empty() {
         return Some(Sender::Anyone);
     }
-    let presented = presented?;
+    let presented: [u8; 32] = Sha256::digest(presented?).into();
     let (mut found, mut place) = (Choice::from(0), 0u64);
     for (k, key) in keys.iter().enumerate() {
-        let equal = key.key.ct_eq(presented);
+        let equal = key.digest.ct_eq(&presented);
         found |= equal;
         place.conditional_assign(&(k as u64), equal);
     }
@@ -113,6 +190,38 @@ mod tests {
         }
         assert_eq!(sender(&keys(), None), None);
         assert_eq!(sender(&[], None), Some(Sender::Anyone));
+    }
+
+    #[test]
+    fn a_digest_stands_for_its_key() {
+        // printf %s 0123456789abcdef | sha256sum
+        let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+        let key: WriteKey = format!("web=sha256:{digest}").parse().expect("a digest");
+        assert_eq!(Ok(key), "web=0123456789abcdef".parse());
+        for wrong in ["", "9f", &digest[1..], &digest.replace('9', "x"), &format!("{digest}00")] {
+            assert!(format!("web=sha256:{wrong}").parse::<WriteKey>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_of_a_file_come_and_go_and_an_unusable_file_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys");
+        let write = |text: &str| std::fs::write(&path, text).expect("a file");
+        write("# of the web shop\nweb=0123456789abcdef\n\n");
+        let given = vec!["app=fedcba9876543210".parse().expect("a key")];
+        let keys = Keys::load(given, Some(path.clone())).expect("two keys");
+        let may_send = |key: &str| keys.sender(Some(key.as_bytes())).is_some();
+        assert!(may_send("0123456789abcdef") && may_send("fedcba9876543210"));
+        write("web=0123456789abcdef-new\n");
+        keys.reload().expect("another key");
+        assert!(!may_send("0123456789abcdef") && may_send("0123456789abcdef-new") && may_send("fedcba9876543210"));
+        for unusable in ["", "# none\n", "web=0123456789abcdef\nweb=short\n"] {
+            write(unusable);
+            let error = keys.reload().expect_err("unusable").to_string();
+            assert!(error.contains("--write-keys-file"), "{error}");
+            assert!(may_send("0123456789abcdef-new"));
+        }
     }
 
     #[test]

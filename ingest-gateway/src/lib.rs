@@ -22,6 +22,7 @@ mod overflow;
 mod pack;
 mod parcel;
 mod refusal;
+mod reload;
 mod shards;
 mod tls;
 
@@ -32,6 +33,7 @@ use drain::Drainer;
 use flush::Flusher;
 use grpc::Publisher;
 use http::Front;
+use keys::Keys;
 use metrics::METRICS;
 use overflow::Detour;
 use pack::Packer;
@@ -53,6 +55,7 @@ pub struct Gateway {
     config: Config,
     /// Where clients speak TLS.
     identity: Option<Arc<Identity>>,
+    keys: Arc<Keys>,
     shards: Arc<ShardMap>,
     packer: Packer,
     /// Where there is an overflow queue.
@@ -80,7 +83,7 @@ impl Gateway {
             "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
         );
         overflow.as_ref().map_or(Ok(()), |overflow| overflow.check(config.dedup_window))?;
-        let identity = config.identity()?;
+        let (identity, keys) = (config.identity()?, config.keys()?);
         METRICS.in_flight_bytes_max.set(in_flight_bytes_max as i64);
         let shards = ShardMap::new(stream.clone());
         let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
@@ -100,16 +103,16 @@ impl Gateway {
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
         let budget = Budget::new(in_flight_bytes_max);
-        Ok(Gateway { config, identity, shards, packer, drainer, acceptor, budget, health })
+        Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health })
     }
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway { config, identity, shards, packer, drainer, acceptor, budget, health } = self;
+        let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health } = self;
         let publisher = Publisher {
             acceptor: acceptor.clone(),
             budget: budget.clone(),
-            write_keys: config.write_keys.clone(),
+            keys: keys.clone(),
             body_timeout: config.body_timeout,
         };
         let manners = grpc::Manners {
@@ -120,7 +123,7 @@ impl Gateway {
         };
         let tls = identity.as_ref().map(|identity| identity.acceptor("http/1.1"));
         let routes = health.part("raw stream's shards");
-        let front = Arc::new(Front::new(config, acceptor, budget, health.clone()));
+        let front = Arc::new(Front::new(config, keys.clone(), acceptor, budget, health.clone()));
         shards.look_up_first(stop.clone()).await;
         tracing::info!(http = ?http.local_addr()?, grpc = ?grpc.local_addr()?, "taking events");
         let closing = Stop::new();
@@ -131,7 +134,7 @@ impl Gateway {
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
                 drained(drainer, stop.clone()),
-                renewed(identity, stop),
+                reload::keep_fresh(identity, keys, stop),
             )
         };
         // A task of its own: nothing else is looked at each time that it is woken.
@@ -140,13 +143,6 @@ impl Gateway {
         tokio::try_join!(serve, packed)?;
         Ok(())
     }
-}
-
-async fn renewed(identity: Option<Arc<Identity>>, stop: Stop) -> anyhow::Result<()> {
-    if let Some(identity) = identity {
-        identity.keep_fresh(stop).await;
-    }
-    Ok(())
 }
 
 async fn drained(drainer: Option<Drainer>, stop: Stop) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! TLS in front of HTTP and gRPC, with a certificate that may be renewed while the gateway runs.
 
+use crate::reload;
 use anyhow::{Context, ensure};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -7,17 +8,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use service::Stop;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
-
-/// How often the files are looked at. Who renews certificates does it weeks before the old one ends.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Longest file that is read as a certificate or a key: a chain of a few certificates has some 10 kB.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the gateway shows to clients, and the files it comes from.
 #[derive(Debug)]
@@ -60,19 +53,6 @@ impl Identity {
         Ok(())
     }
 
-    /// Reloads now and then until `stop`.
-    pub(crate) async fn keep_fresh(&self, stop: Stop) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
-            }
-            if let Err(error) = self.reload() {
-                tracing::warn!(error = format!("{error:#}"), "the old certificate stays");
-            }
-        }
-    }
-
     /// Speaks `protocol`, by its ALPN name, to clients that ask which.
     pub(crate) fn acceptor(self: &Arc<Identity>, protocol: &str) -> TlsAcceptor {
         let versions = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
@@ -95,13 +75,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 impl Files {
     fn read(&self) -> anyhow::Result<[Vec<u8>; 2]> {
-        let read = |path: &PathBuf, setting: &str| {
-            let what = || format!("{setting} {}", path.display());
-            let length = std::fs::metadata(path).with_context(what)?.len();
-            ensure!(length <= FILE_BYTES_MAX, "{}: more than {FILE_BYTES_MAX} bytes", what());
-            std::fs::read(path).with_context(what)
-        };
-        Ok([read(&self.certificate, "--tls-cert")?, read(&self.key, "--tls-key")?])
+        Ok([reload::read("--tls-cert", &self.certificate)?, reload::read("--tls-key", &self.key)?])
     }
 
     fn certify(&self, contents: [Vec<u8>; 2]) -> anyhow::Result<Shown> {

@@ -67,7 +67,7 @@ impl Service<Request<Body>> for Admission {
 
 fn admit(publisher: &Publisher, request: Request<Body>) -> Result<Request<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
-    let sender = keys::sender(&publisher.write_keys, presented(&head.headers)).ok_or(Refusal::Unauthorized)?;
+    let sender = publisher.keys.sender(presented(&head.headers)).ok_or(Refusal::Unauthorized)?;
     let charge = Arc::new(Mutex::new(publisher.budget.open()));
     head.extensions.insert(Admitted { sender, charge: charge.clone() });
     let timeout = publisher.body_timeout;
