@@ -26,7 +26,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use schema::json::batch::Layout;
-use service::{Health, Stop};
+use service::{Health, Stop, admin};
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ const DISCARD_FOR: Duration = Duration::from_secs(1);
 /// First allocation for a body whose parts have to be joined; claims beyond it are not believed until bytes come.
 const BODY_BYTES_BELIEVED: usize = 1 << 20;
 
-const INDEX: &str = "Forebay takes events: POST /v1/events. Also here: /healthz /readyz /metrics\n";
+const INDEX: &str = "Forebay takes events: POST /v1/events\n";
 
 /// Answers requests.
 #[derive(Debug)]
@@ -65,12 +65,10 @@ pub(crate) struct Front {
     others: Router,
 }
 
-/// Everything but the events.
-fn others(health: Health) -> Router {
-    Router::new()
-        .route("/", get(|| async { INDEX }))
-        .merge(service::admin::routes(health))
-        .fallback(|| async { Refusal::NotFound.response() })
+/// Everything but the events. Where the admin routes have an address of their own, they are only there.
+pub(crate) fn others(health: Health, admin_is_elsewhere: bool) -> Router {
+    let admin = if admin_is_elsewhere { admin::public_routes(health) } else { admin::routes(health) };
+    Router::new().route("/", get(|| async { INDEX })).merge(admin).fallback(|| async { Refusal::NotFound.response() })
 }
 
 /// Serves until `stop`; then finishes the requests at hand, for as long as the drain timeout allows.
@@ -137,9 +135,9 @@ impl Front {
         keys: Arc<Keys>,
         acceptor: Arc<Acceptor>,
         budget: Arc<Budget>,
-        health: Health,
+        others: Router,
     ) -> Front {
-        Front { acceptor, budget, config, keys, others: others(health) }
+        Front { acceptor, budget, config, keys, others }
     }
 
     async fn respond(&self, request: http::Request<Incoming>) -> Response<Body> {
@@ -318,5 +316,19 @@ mod tests {
         assert_eq!(format("application/x-protobuf"), Some(Format::Protobuf));
         assert_eq!(format("application/x-www-form-urlencoded"), None);
         assert_eq!(format(""), None);
+    }
+
+    async fn status(admin_is_elsewhere: bool, path: &str) -> u16 {
+        let request = http::Request::get(path).body(Body::empty()).expect("a request");
+        let health = Health::default();
+        let answer = others(health, admin_is_elsewhere).call(request).await;
+        answer.unwrap_or_else(|never| match never {}).status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn what_is_inside_is_shown_in_one_place_only() {
+        for (path, here, elsewhere) in [("/metrics", 200, 404), ("/healthz", 200, 200), ("/readyz", 200, 200)] {
+            assert_eq!((status(false, path).await, status(true, path).await), (here, elsewhere), "{path}");
+        }
     }
 }

@@ -63,6 +63,7 @@ pub struct Gateway {
     acceptor: Arc<Acceptor>,
     budget: Arc<Budget>,
     health: Health,
+    admin_is_elsewhere: bool,
 }
 
 impl Gateway {
@@ -103,12 +104,20 @@ impl Gateway {
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
         let budget = Budget::new(in_flight_bytes_max);
-        Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health })
+        let admin_is_elsewhere = false;
+        Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere })
+    }
+
+    /// Leaves metrics, and the reasons for not being ready, to the admin routes of the process, where it has them.
+    #[must_use]
+    pub fn with_admin_elsewhere(self, admin_is_elsewhere: bool) -> Gateway {
+        Gateway { admin_is_elsewhere, ..self }
     }
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health } = self;
+        let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere } =
+            self;
         let publisher = Publisher {
             acceptor: acceptor.clone(),
             budget: budget.clone(),
@@ -123,7 +132,8 @@ impl Gateway {
         };
         let tls = identity.as_ref().map(|identity| identity.acceptor("http/1.1"));
         let routes = health.part("raw stream's shards");
-        let front = Arc::new(Front::new(config, keys.clone(), acceptor, budget, health.clone()));
+        let others = http::others(health.clone(), admin_is_elsewhere);
+        let front = Arc::new(Front::new(config, keys.clone(), acceptor, budget, others));
         shards.look_up_first(stop.clone()).await;
         tracing::info!(http = ?http.local_addr()?, grpc = ?grpc.local_addr()?, "taking events");
         let closing = Stop::new();

@@ -44,6 +44,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
     let raw = backend.raw().await?;
     let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;
+    let gateway = gateway.with_admin_elsewhere(process.admin_addr.is_some());
     let mut tasks = Tasks::default();
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
     backend.watch(&mut tasks);

@@ -18,6 +18,15 @@ pub fn routes(health: Health) -> Router {
         .with_state(health)
 }
 
+/// What may be seen by everybody: whether the process lives and is ready, and nothing of its inside.
+pub fn public_routes(health: Health) -> Router {
+    let is_ready = async |State(health): State<Health>| match health.reasons().is_empty() {
+        true => "ready\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    };
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(is_ready)).with_state(health)
+}
+
 /// Serves the admin routes, and the gRPC health protocol for `service`, on an address of their own until it is dropped.
 /// Once `stop` is signalled the process is no longer ready, and goes on saying so while it drains.
 pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: Stop) -> anyhow::Result<()> {
