@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Plants one fault at a time into a copy of what the checks read, and fails where a check does not notice.
+
+The one argument is the folder of the provider's bindings, as for `schema.py`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Fault:
+    """`old` becomes `new`, once, in a file; `check` has to end with an error that says `named`."""
+
+    check: str
+    file: str
+    old: str
+    new: str
+    named: str
+
+
+FAULTS = [
+    Fault("schema", "stream.tf", "retention_period ", "retention ", "no argument retention"),
+    Fault("schema", "ledger.tf", "point_in_time_recovery {", "recovery {", "no block recovery"),
+    Fault("schema", "lake.tf", "versioning_configuration {", "versioning_configuration = {", "is a block"),
+    Fault("schema", "services.tf", "ip_protocol       =", "# ip_protocol =", "lacks ip_protocol"),
+    Fault("schema", "services.tf", "aws_lb.gateway.arn_suffix", "aws_lb.gateway.suffix", "no attribute suffix"),
+    Fault("schema", "outputs.tf", "aws_lb.gateway.arn", "aws_lb.gate.arn", "no resource aws_lb.gate"),
+    Fault("schema", "services.tf", "var.dedup.memory", "var.deduper.memory", "no var.deduper"),
+    Fault("schema", "services.tf", "  tasks_max         = var.dedup.tasks_max\n", "", "needs tasks_max"),
+    Fault("schema", "iam.tf", "module.compactor.task_definition_family_arn", "module.compactor.family", "no module.compactor.family"),
+    Fault("permissions", "iam.tf", '"kinesis:PutRecords"]', '"kinesis:PutRecords", "kinesis:GetRecords"]', "which no code calls"),
+    Fault("permissions", "iam.tf", '"dynamodb:Query",', "", "which the code calls"),
+    Fault("permissions", "iam.tf", '["s3:DeleteObject", "s3:GetObject"]', '["s3:GetObject"]', "s3:DeleteObject, which the code"),
+    Fault("permissions", "iam.tf", "lake_objects}live/*", "lake_objects}*", "LiveObjects of writer-service is about"),
+    Fault("permissions", "iam.tf", ', "sqs.${local.region}.amazonaws.com"]', "]", "not use the key through sqs"),
+    Fault("permissions", "../queue/src/sqs.rs", ".get_queue_url()", ".purge_queue()", "sqs:PurgeQueue"),
+    Fault("permissions", "../lake/src/s3/write.rs", "async fn delete(", "async fn remove(", "write.rs remove calls AWS"),
+    Fault("permissions", "../writer-service/src/forget.rs", "ledger.head(", "ledger.trim(", "BatchWriteItem"),
+    Fault("names", "services.tf", "FOREBAY_WRITER_MEMORY", "FOREBAY_MEMORY", "no setting FOREBAY_MEMORY"),
+    Fault("names", "schedule.tf", '["plan"]', '["compact"]', "no command compact"),
+    Fault("names", "catalog.tf", '"ordinal", type = "bigint"', '"ordinal", type = "int"', "event_columns"),
+]
+
+
+def copy(to: Path) -> None:
+    """The infrastructure, and the sources that are looked at."""
+    shutil.copytree(ROOT / "infrastructure", to / "infrastructure", ignore=shutil.ignore_patterns(".terraform"))
+    for crate in filter(Path.is_dir, (path / "src" for path in ROOT.iterdir() if (path / "Cargo.toml").exists())):
+        shutil.copytree(crate, to / crate.relative_to(ROOT))
+
+
+def unnoticed(root: Path, bindings: str, fault: Fault) -> str | None:
+    path = root / "infrastructure" / fault.file
+    whole = path.read_text()
+    if fault.old not in whole:
+        return f"{fault.file} has no {fault.old!r} to put a fault in: change FAULTS"
+    path.write_text(whole.replace(fault.old, fault.new, 1))
+    command = [sys.executable, root / f"infrastructure/checks/{fault.check}.py", *([bindings] if fault.check == "schema" else [])]
+    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    path.write_text(whole)
+    if ended.returncode != 0 and fault.named in ended.stderr:
+        return None
+    return f"{fault.check}.py does not notice {fault.new!r} in {fault.file}: {ended.stderr.strip()[:300]}"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        copy(root)
+        wrong = [line for fault in FAULTS if (line := unnoticed(root, sys.argv[1], fault))]
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+"""Compares what each service's role may do with the calls of AWS that the service's code makes.
+
+Calls are found in the sources. METHODS says which functions of a backend a method of its port comes to; a call in a
+function that is not in it, or a function in it without a call, is an error. Which methods a service uses is found in its
+own sources, by the names that its ports have there. The two give the actions that its policy must have: no fewer, no more.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from hcl import Block, read, strings
+
+ROOT = Path(__file__).resolve().parents[2]
+POLICIES = ROOT / "infrastructure/iam.tf"
+
+BACKENDS = {
+    "kinesis": "stream/src/kinesis",
+    "dynamodb": "ledger/src/dynamodb",
+    "s3": "lake/src/s3",
+    "sqs": "queue/src/sqs",
+}
+
+# Functions of a backend that call AWS, as `file function`, by the method of the port. `open` is before all methods.
+METHODS = {
+    "kinesis": {
+        "open": ["described.rs describe_once"],
+        "open with fan-out": ["fan_out.rs register_once", "fan_out.rs consumer"],
+        "append": ["append.rs call"],
+        "shards": ["lineage.rs list_page"],
+        "read": ["lineage.rs list_page", "read.rs iterator", "read.rs look"],
+        "read with fan-out": ["fan_out.rs subscribe", "fan_out.rs consumer"],
+    },
+    "dynamodb": {
+        "open": ["table.rs described", "table.rs keeps_its_past"],
+        "append": ["requests.rs put_once", "requests.rs page"],
+        "load": ["requests.rs page"],
+        "head": ["requests.rs page"],
+        "chains": ["requests.rs page"],
+        "trim": ["requests.rs page", "requests.rs put_once", "registry.rs delete_once"],
+        "acquire": ["requests.rs put_once"],
+        "renew": ["requests.rs put_once"],
+        "release": ["requests.rs put_once"],
+        "retire": ["leases.rs remove_once"],
+        "leases": ["requests.rs page"],
+    },
+    "s3": {
+        "open": ["read.rs list_page"],
+        "create": ["write.rs create", *(f"upload.rs {step}" for step in ("begin", "send_part", "complete", "abort"))],
+        "create_from_file": ["write.rs create"],
+        "get": ["read.rs fetch"],
+        "get_range": ["read.rs fetch", "read.rs head"],
+        "head": ["read.rs head"],
+        "list": ["read.rs list_page"],
+        "delete": ["write.rs delete"],
+    },
+    "sqs": {
+        "open": ["sqs.rs url_of", "attributes.rs read"],
+        "send": ["send.rs send_once"],
+        "receive": ["sqs.rs receive_messages"],
+        "ack": ["sqs.rs ack"],
+        "extend": ["sqs.rs extend"],
+        "depth": ["sqs.rs depth"],
+    },
+}
+
+# Calls that make things, for `forebay setup aws` and tests: no service makes them.
+MAKERS = {"setup.rs", "table.rs create", "table.rs protect", "table.rs keep_its_past"}
+
+# Calls whose permission has another name. Source: <https://docs.aws.amazon.com/service-authorization/latest/reference/>
+OTHER_NAMES = {
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:UploadPart": "s3:PutObject",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+}
+
+LEDGER = ["ledger/src/lib.rs", "ledger/src/walk.rs"]
+OWNERS = ["ownership/src", "ledger/src/keeper.rs", "ledger/src/keeper", *LEDGER]
+FILES = ["lake/src/parquet_file.rs", "lake/src/parquet_file"]
+
+# Where a service's code is, and what its ports are called there: (kind of backend, name of what stands behind it).
+SERVICES = {
+    "ingest-gateway": (
+        ["ingest-gateway/src"],
+        {"stream": ("kinesis", "RawStream"), "queue": ("sqs", "OverflowQueue")},
+    ),
+    "dedup-service": (
+        ["dedup-service/src", *OWNERS],
+        {
+            "raw": ("kinesis", "RawStream"),
+            "stream": ("kinesis", "RawStream"),
+            "clean": ("kinesis", "CleanStream"),
+            "ledger": ("dynamodb", "Ledger"),
+        },
+    ),
+    "writer-service": (
+        ["writer-service/src", *OWNERS, *FILES],
+        {
+            "clean": ("kinesis", "CleanStream"),
+            "stream": ("kinesis", "CleanStream"),
+            "ledger": ("dynamodb", "Ledger"),
+            "lake": ("s3", "Lake"),
+        },
+    ),
+    "compactor": (
+        ["compactor/src", *LEDGER, *FILES],
+        {
+            "ledger": ("dynamodb", "Ledger"),
+            "lake": ("s3", "Lake"),
+            "tasks": ("sqs", "TaskQueue"),
+            "dead": ("sqs", "DeadTasks"),
+        },
+    ),
+}
+
+# Where in the lake each service may do what. All that is done to objects must be in here.
+OBJECTS = {
+    "writer-service": {
+        "LiveObjects": (["live/*"], {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"}),
+    },
+    "compactor": {
+        "LiveObjects": (["live/*"], {"s3:DeleteObject", "s3:GetObject"}),
+        "FinalObjects": (["dropped/*", "final/*"], {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"}),
+    },
+}
+
+# What the statements of a policy are about.
+RESOURCES = {
+    "RawStream": 'aws_kinesis_stream.stream["raw"].arn',
+    "CleanStream": 'aws_kinesis_stream.stream["clean"].arn',
+    "Ledger": "aws_dynamodb_table.ledger.arn",
+    "Lake": "aws_s3_bucket.lake.arn",
+    "OverflowQueue": 'aws_sqs_queue.queue["overflow"].arn',
+    "TaskQueue": 'aws_sqs_queue.queue["tasks"].arn',
+    "DeadTasks": 'aws_sqs_queue.dead["tasks"].arn',
+    "Key": "aws_kms_key.data.arn",
+}
+
+# Streams that a service only opens and appends to are in here as well: opening registers the consumer.
+FAN_OUT = {
+    "dedup-service": ("[for stream in aws_kinesis_stream.stream : stream.arn]", 'aws_kinesis_stream.stream["raw"].arn}/consumer/forebay-dedup:*'),
+    "writer-service": ('[aws_kinesis_stream.stream["clean"].arn]', 'aws_kinesis_stream.stream["clean"].arn}/consumer/forebay-writer:*'),
+}
+
+
+def source(path: Path) -> str:
+    """A source file without its unit tests."""
+    return path.read_text().split("#[cfg(test)]\nmod tests")[0]
+
+
+def files(place: str) -> list[Path]:
+    path = ROOT / place
+    found = [path] if path.is_file() else sorted(path.rglob("*.rs"))
+    return [file for file in found if "tests" not in file.relative_to(ROOT).parts and file.name != "tests.rs"]
+
+
+def calls(kind: str) -> dict[str, set[str]]:
+    """The actions that each function of a backend calls, by `file function`."""
+    place, found = BACKENDS[kind], {}
+    for path in [ROOT / f"{place}.rs", *files(place)]:
+        function = ""
+        for match in re.finditer(r"\bfn (\w+)|\bclient\s*\.\s*([a-z][a-z0-9_]*)\(\)", source(path)):
+            if match[1]:
+                function = match[1]
+            elif match[2] != "clone":
+                action = f"{kind}:{''.join(map(str.capitalize, match[2].split('_')))}"
+                found.setdefault(f"{path.name} {function}", set()).add(OTHER_NAMES.get(action, action))
+    return found
+
+
+def is_maker(function: str) -> bool:
+    return function in MAKERS or function.split()[0] in MAKERS
+
+
+def check_methods(all_calls: dict[str, dict[str, set[str]]]) -> list[str]:
+    wrong = []
+    for kind, found in all_calls.items():
+        known = {function for functions in METHODS[kind].values() for function in functions}
+        called = {function for function in found if not is_maker(function)}
+        wrong += [f"{BACKENDS[kind]}: {name} calls AWS; say in METHODS for which method" for name in called - known]
+        wrong += [f"{BACKENDS[kind]}: {name} calls AWS no more; take it out of METHODS" for name in known - called]
+    return wrong
+
+
+def used(service: str) -> dict[tuple[str, str], set[str]]:
+    """The methods that a service uses, by what stands behind the port."""
+    places, ports = SERVICES[service]
+    found = {target: {"open"} for target in ports.values()}
+    for path in (path for place in places for path in files(place)):
+        for port, method in re.findall(r"\b(\w+)(?:\(\))?\s*\.\s*(\w+)\(", source(path)):
+            target = ports.get(port)
+            if target and method in METHODS[target[0]]:
+                found[target].add(method)
+    return found
+
+
+def needed(service: str, all_calls: dict[str, dict[str, set[str]]]) -> dict[str, set[str]]:
+    """The actions that a service needs, by the name of the statement that has to allow them."""
+    statements: dict[str, set[str]] = {}
+    for (kind, name), methods in used(service).items():
+        functions = [function for method in methods for function in METHODS[kind][method]]
+        statements[name] = set().union(*(all_calls[kind][function] for function in functions))
+    if service in FAN_OUT:
+        functions = all_calls["kinesis"]
+        register, consumer = (functions[name] for name in METHODS["kinesis"]["open with fan-out"])
+        statements["FanOut"] = register | consumer
+        statements["FanOutConsumers"] = functions["fan_out.rs subscribe"] | consumer
+    return statements
+
+
+def policy(service: str) -> dict[str, Block]:
+    """The statements of a service's policy by their names."""
+    name = service.replace("-", "_")
+    documents = (block for block in read(POLICIES) if block.labels == ["aws_iam_policy_document", name])
+    statements = next(documents).inside("statement")
+    return {strings(block.arguments["sid"])[0]: block for block in statements}
+
+
+def actions(statement: Block) -> set[str]:
+    return set(strings(statement.arguments["actions"]))
+
+
+def compare(where: str, wanted: set[str], given: set[str]) -> list[str]:
+    wrong = [f"{where} does not allow {action}, which the code calls" for action in wanted - given]
+    return wrong + [f"{where} allows {action}, which no code calls" for action in given - wanted]
+
+
+def check_service(service: str, all_calls: dict[str, dict[str, set[str]]]) -> list[str]:
+    statements, wanted = policy(service), needed(service, all_calls)
+    objects = OBJECTS.get(service, {})
+    wrong = []
+    if "Lake" in wanted:
+        of_objects = wanted["Lake"] - {"s3:ListBucket"}
+        wanted["Lake"] -= of_objects
+        allowed = set().union(*(allowed for _, allowed in objects.values()))
+        wrong += compare(f"OBJECTS of {service}", of_objects, allowed)
+        wanted |= {name: allowed for name, (_, allowed) in objects.items()}
+    for name in statements.keys() | wanted.keys() - {"Key"}:
+        if name == "Key":
+            continue
+        where = f"{POLICIES.name}: {name} of {service}"
+        given = actions(statements[name]) if name in statements else set()
+        wrong += compare(where, wanted.get(name, set()), given)
+    wrong += check_resources(service, statements)
+    return wrong + check_key(service, statements.get("Key"), wanted)
+
+
+def check_resources(service: str, statements: dict[str, Block]) -> list[str]:
+    wrong = []
+    for name, statement in statements.items():
+        wanted, given = wanted_resources(service, name), statement.arguments["resources"]
+        if re.sub(r"\s+", " ", given) != wanted:
+            wrong.append(f"{POLICIES.name}: {name} of {service} is about {given}, not {wanted}")
+    return wrong
+
+
+def wanted_resources(service: str, name: str) -> str:
+    if name in OBJECTS.get(service, {}):
+        prefixes, _ = OBJECTS[service][name]
+        return f"[{', '.join(f'{chr(34)}${{local.lake_objects}}{prefix}{chr(34)}' for prefix in prefixes)}]"
+    if name == "FanOut":
+        return FAN_OUT[service][0]
+    if name == "FanOutConsumers":
+        return f'["${{{FAN_OUT[service][1]}"]'
+    return f"[{RESOURCES.get(name, 'nothing that is known')}]"
+
+
+def check_key(service: str, statement: Block | None, wanted: dict[str, set[str]]) -> list[str]:
+    """The key may be used through the services that are called, and through no other."""
+    if statement is None:
+        return [f"{POLICIES.name}: {service} may not use the key"]
+    kinds = {action.split(":")[0] for allowed in wanted.values() for action in allowed}
+    given = set(re.findall(r'"(\w+)\.\$\{local\.region\}', statement.inside("condition")[0].arguments["values"]))
+    wrong = [f"{POLICIES.name}: {service} may use the key through {kind}, which it does not call" for kind in given - kinds]
+    return wrong + [f"{POLICIES.name}: {service} may not use the key through {kind}" for kind in kinds - given]
+
+
+def table(all_calls: dict[str, dict[str, set[str]]]) -> str:
+    """What each service calls, as Markdown."""
+    lines = ["| service | on | calls |", "|---|---|---|"]
+    for service in SERVICES:
+        for name, allowed in needed(service, all_calls).items():
+            lines.append(f"| `{service}` | {name} | {', '.join(f'`{action}`' for action in sorted(allowed))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    all_calls = {kind: calls(kind) for kind in BACKENDS}
+    wrong = check_methods(all_calls)
+    if not wrong:
+        if sys.argv[1:] == ["--table"]:
+            return print(table(all_calls))
+        wrong = [line for service in SERVICES for line in check_service(service, all_calls)]
+    if wrong:
+        sys.exit("\n".join(sorted(set(wrong))))
+
+
+if __name__ == "__main__":
+    main()

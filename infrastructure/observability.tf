@@ -1,0 +1,308 @@
+# What wakes somebody, and what they look at then. Each alarm says what it means for data and what to do.
+
+locals {
+  # With fan-out, Kinesis itself no longer knows how old the records are that nobody has asked for.
+  lag_metric = var.fan_out ? "SubscribeToShardEvent.MillisBehindLatest" : "GetRecords.IteratorAgeMilliseconds"
+  readers = {
+    raw   = { service = "dedup-service", variable = "dedup", consumer = "forebay-dedup" }
+    clean = { service = "writer-service", variable = "writer", consumer = "forebay-writer" }
+  }
+  lag = {
+    for name, reader in local.readers : name => {
+      metric     = local.lag_metric
+      dimensions = merge({ StreamName = aws_kinesis_stream.stream[name].name }, var.fan_out ? { ConsumerName = reader.consumer } : {})
+    }
+  }
+  retention_ms = var.stream_retention_hours * 3600000
+
+  queue_alarms = {
+    overflow-in-use = {
+      queue       = aws_sqs_queue.queue["overflow"].name
+      metric      = "ApproximateNumberOfMessagesVisible"
+      threshold   = 0
+      periods     = 5
+      description = "Records wait in the overflow queue: the raw stream refuses or answers late. Events are acknowledged and safe for ${var.overflow_retention_hours} hours. Look whether stream ${var.name}-raw throttles (more shards, or wait while an on-demand stream grows), and at AWS's own state. It is over when the queue is empty; nothing has to be put back by hand."
+    }
+    overflow-old = {
+      queue       = aws_sqs_queue.queue["overflow"].name
+      metric      = "ApproximateAgeOfOldestMessage"
+      threshold   = var.overflow_retention_hours * 3600 / 2
+      periods     = 1
+      description = "Acknowledged records have waited in the overflow queue for half of its retention of ${var.overflow_retention_hours} hours, after which SQS throws them away: they would be lost. Make the raw stream take records, or run more gateways, which drain it. If there is no time left, raise overflow_retention_hours and dedup_window_hours together and apply."
+    }
+    overflow-dead = {
+      queue       = aws_sqs_queue.dead["overflow"].name
+      metric      = "ApproximateNumberOfMessagesVisible"
+      threshold   = 0
+      periods     = 1
+      description = "Messages that no gateway can read are among the overflow's dead letters, for 14 days. They may hold acknowledged events. Look at the gateway's log for the reason; where an older version could not read them, deploy the newer one and redrive the queue within ${var.dedup_window_hours} hours of their sending, so that copies are still recognised."
+    }
+    tasks-dead = {
+      queue       = aws_sqs_queue.dead["tasks"].name
+      metric      = "ApproximateNumberOfMessagesVisible"
+      threshold   = 0
+      periods     = 1
+      description = "A compaction task failed each time that it was tried. Its rows stay in live objects and are not lost; its day stays unfinished. The message holds the reason. Once that is put right, delete the message: the next night sends the task again."
+    }
+    tasks-old = {
+      queue       = aws_sqs_queue.queue["tasks"].name
+      metric      = "ApproximateAgeOfOldestMessage"
+      threshold   = 6 * 3600
+      periods     = 1
+      description = "Compaction is behind: a task has waited for 6 hours. Nothing is lost, final objects are late and live ones cost storage. Look whether workers run, and raise compactor.workers_max."
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "lag" {
+  for_each = local.readers
+
+  alarm_name          = "${var.name}-${each.key}-behind"
+  alarm_description   = "${each.value.service} has been more than 15 minutes behind stream ${var.name}-${each.key} for 15 minutes, and more tasks did not help. Events are late, none is lost. Look at the alarms and the log of ${each.value.service}; where it is busy, raise ${each.value.variable}.tasks_max, up to the number of shards, and beyond that the shards."
+  namespace           = "AWS/Kinesis"
+  metric_name         = local.lag_metric
+  dimensions          = local.lag[each.key].dimensions
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 900000
+  period              = 300
+  evaluation_periods  = 3
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "retention" {
+  for_each = local.readers
+
+  alarm_name          = "${var.name}-${each.key}-near-retention"
+  alarm_description   = "${each.value.service} is behind stream ${var.name}-${each.key} by half of its retention of ${var.stream_retention_hours} hours. When the whole of it has passed, records are gone that nobody has read: events are lost. Raise stream_retention_hours now and apply, which takes effect at once and harms nothing; then make ${each.value.service} read."
+  namespace           = "AWS/Kinesis"
+  metric_name         = local.lag_metric
+  dimensions          = local.lag[each.key].dimensions
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = local.retention_ms / 2
+  period              = 300
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+# No metric at all: nobody reads. An age that nobody measures never rises.
+resource "aws_cloudwatch_metric_alarm" "unread" {
+  for_each = local.readers
+
+  alarm_name          = "${var.name}-${each.key}-unread"
+  alarm_description   = "Nobody has read stream ${var.name}-${each.key} for 15 minutes. Events wait there for at most ${var.stream_retention_hours} hours, and are lost after that. Look whether tasks of ${each.value.service} run, whether they halt, and whether their role may read the stream."
+  namespace           = "AWS/Kinesis"
+  metric_name         = local.lag_metric
+  dimensions          = local.lag[each.key].dimensions
+  statistic           = "SampleCount"
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  period              = 300
+  evaluation_periods  = 3
+  treat_missing_data  = "breaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "stream_throttled" {
+  for_each = local.readers
+
+  alarm_name          = "${var.name}-${each.key}-throttled"
+  alarm_description   = "Stream ${var.name}-${each.key} has refused records for 15 minutes because its shards are full. They are sent again, and those of gateways go through the overflow queue, so none is lost; answers and events are late. Provisioned: raise stream_shards. On demand: it doubles by itself within minutes; if it does not, look at the account's quota."
+  namespace           = "AWS/Kinesis"
+  metric_name         = "WriteProvisionedThroughputExceeded"
+  dimensions          = { StreamName = aws_kinesis_stream.stream[each.key].name }
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 300
+  evaluation_periods  = 3
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "queue" {
+  for_each = local.queue_alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = "AWS/SQS"
+  metric_name         = each.value.metric
+  dimensions          = { QueueName = each.value.queue }
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.threshold
+  period              = 60
+  evaluation_periods  = each.value.periods
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "ledger_throttled" {
+  alarm_name          = "${var.name}-ledger-throttled"
+  alarm_description   = "Table ${var.name} has refused writes for 10 minutes. Dedup and writer wait and repeat, so nothing is lost; events are late. An on-demand table grows by itself within half an hour; if it does not, look at the account's quota of write units, and whether one partition takes it all."
+  namespace           = "AWS/DynamoDB"
+  metric_name         = "WriteThrottleEvents"
+  dimensions          = { TableName = aws_dynamodb_table.ledger.name }
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 300
+  evaluation_periods  = 2
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "gateway_refuses" {
+  alarm_name          = "${var.name}-gateway-refuses"
+  alarm_description   = "Gateways have answered producers with 5xx for 5 minutes. What was refused is not lost for producers that send again. 503: neither the stream nor the overflow queue takes records, look at their alarms. 502 and 504: gateways end or hang, look at their log."
+  namespace           = "AWS/ApplicationELB"
+  metric_name         = "HTTPCode_Target_5XX_Count"
+  dimensions          = { LoadBalancer = aws_lb.gateway.arn_suffix }
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 10
+  period              = 60
+  evaluation_periods  = 5
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "gateway_absent" {
+  alarm_name          = "${var.name}-gateway-absent"
+  alarm_description   = "No gateway is ready: producers get 503 and must keep their events. Look at the events of ECS service ingest-gateway and at its log; where all say that they can't make events durable, look at Kinesis and SQS."
+  namespace           = "AWS/ApplicationELB"
+  metric_name         = "HealthyHostCount"
+  dimensions          = { LoadBalancer = aws_lb.gateway.arn_suffix, TargetGroup = aws_lb_target_group.http.arn_suffix }
+  statistic           = "Maximum"
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  period              = 60
+  evaluation_periods  = 2
+  treat_missing_data  = "breaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "not_planned" {
+  alarm_name          = "${var.name}-compaction-not-started"
+  alarm_description   = "The nightly compaction could not be started. Nothing is lost; final objects are a day late, and the next night makes up for it. Look at the reason in the events of the cluster, and run it by hand as infrastructure/README.md says."
+  namespace           = "AWS/Scheduler"
+  metric_name         = "TargetErrorCount"
+  dimensions          = { ScheduleGroup = aws_scheduler_schedule_group.compaction.name }
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 3600
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+# The dashboard: in the order in which an event travels.
+
+locals {
+  ecs_services = {
+    ingest-gateway = module.ingest_gateway.service_name
+    dedup-service  = module.dedup_service.service_name
+    writer-service = module.writer_service.service_name
+    compactor      = module.compactor.service_name
+  }
+  streams_by_name = [for name in ["raw", "clean"] : aws_kinesis_stream.stream[name].name]
+
+  charts = [
+    {
+      title   = "Requests, a minute"
+      stat    = "Sum"
+      metrics = [for metric in ["RequestCount", "HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count"] : ["AWS/ApplicationELB", metric, "LoadBalancer", aws_lb.gateway.arn_suffix]]
+    },
+    {
+      title   = "Time to acknowledge, p99, s"
+      stat    = "p99"
+      metrics = [["AWS/ApplicationELB", "TargetResponseTime", "LoadBalancer", aws_lb.gateway.arn_suffix]]
+    },
+    {
+      title   = "Records into streams, a minute"
+      stat    = "Sum"
+      metrics = [for stream in local.streams_by_name : ["AWS/Kinesis", "IncomingRecords", "StreamName", stream]]
+    },
+    {
+      title   = "Bytes into streams, a minute"
+      stat    = "Sum"
+      metrics = [for stream in local.streams_by_name : ["AWS/Kinesis", "IncomingBytes", "StreamName", stream]]
+    },
+    {
+      title   = "Age of what is unread, ms"
+      stat    = "Maximum"
+      metrics = [for lag in values(local.lag) : concat(["AWS/Kinesis", lag.metric], flatten([for name, value in lag.dimensions : [name, value]]))]
+    },
+    {
+      title   = "Records refused by full shards"
+      stat    = "Sum"
+      metrics = [for stream in local.streams_by_name : ["AWS/Kinesis", "WriteProvisionedThroughputExceeded", "StreamName", stream]]
+    },
+    {
+      title   = "Write units of the ledger, a minute"
+      stat    = "Sum"
+      metrics = [["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", aws_dynamodb_table.ledger.name], ["AWS/DynamoDB", "WriteThrottleEvents", "TableName", aws_dynamodb_table.ledger.name]]
+    },
+    {
+      title   = "Messages that wait"
+      stat    = "Maximum"
+      metrics = [for queue in concat(values(aws_sqs_queue.queue)[*].name, values(aws_sqs_queue.dead)[*].name) : ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]]
+    },
+    {
+      title   = "Processors, %"
+      stat    = "Average"
+      metrics = [for service in values(local.ecs_services) : ["AWS/ECS", "CPUUtilization", "ClusterName", aws_ecs_cluster.cluster.name, "ServiceName", service]]
+    },
+    {
+      title   = "Memory, %"
+      stat    = "Maximum"
+      metrics = [for service in values(local.ecs_services) : ["AWS/ECS", "MemoryUtilization", "ClusterName", aws_ecs_cluster.cluster.name, "ServiceName", service]]
+    },
+    {
+      title   = "Tasks"
+      stat    = "Average"
+      metrics = [for service in values(local.ecs_services) : ["ECS/ContainerInsights", "RunningTaskCount", "ClusterName", aws_ecs_cluster.cluster.name, "ServiceName", service]]
+    },
+    {
+      title   = "Processes that ended with an error"
+      stat    = "Sum"
+      metrics = [for service in keys(local.ecs_services) : [var.name, "${service}-failures"]]
+    },
+  ]
+}
+
+resource "aws_cloudwatch_dashboard" "pipeline" {
+  dashboard_name = var.name
+  dashboard_body = jsonencode({
+    widgets = [
+      for place, chart in local.charts : {
+        type   = "metric"
+        x      = place % 3 * 8
+        y      = floor(place / 3) * 6
+        width  = 8
+        height = 6
+        properties = {
+          title   = chart.title
+          stat    = chart.stat
+          metrics = chart.metrics
+          region  = local.region
+          period  = 60
+          view    = "timeSeries"
+        }
+      }
+    ]
+  })
+}

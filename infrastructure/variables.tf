@@ -1,0 +1,206 @@
+variable "name" {
+  description = "What every resource's name begins with; two installations in one account need two names."
+  type        = string
+  default     = "forebay"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,20}$", var.name))
+    error_message = "Names of buckets, load balancers and streams begin with it: 2 to 21 small letters, digits and hyphens, a letter first."
+  }
+}
+
+variable "tags" {
+  description = "Tags of all resources, next to those of the provider."
+  type        = map(string)
+  default     = {}
+}
+
+variable "image_tag" {
+  description = "Tag of the images of all services. Tags are immutable: a release is a new tag here."
+  type        = string
+}
+
+variable "certificate_arn" {
+  description = "ARN of the ACM certificate that the load balancer shows."
+  type        = string
+}
+
+variable "write_keys_secret_arn" {
+  description = "ARN of the Secrets Manager secret whose text is FOREBAY_WRITE_KEYS (SOURCE=KEY, several by commas), under the default key of Secrets Manager. Null lets anybody send who reaches the load balancer."
+  type        = string
+  default     = null
+}
+
+variable "cors_origins" {
+  description = "Web origins whose pages may send, by commas; `*` for all."
+  type        = string
+  default     = "*"
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete the ledger's table and the load balancer, and buckets that hold something."
+  type        = bool
+  default     = true
+}
+
+# Network
+
+variable "cidr" {
+  description = "Addresses of the network, a /16 to /20."
+  type        = string
+  default     = "10.64.0.0/16"
+}
+
+variable "zones" {
+  description = "Availability zones that are used, by name: a list of AWS's own would move subnets when it grows. Each costs its interface endpoints; two outlive the loss of one."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.zones) >= 2 && length(var.zones) <= 4
+    error_message = "A load balancer needs at least 2 zones; more than 4 find no room in the network's plan of addresses."
+  }
+}
+
+variable "public" {
+  description = "Whether the load balancer is reached from the internet. Otherwise only from the networks in allowed_cidrs, through peering or a VPN."
+  type        = bool
+  default     = true
+}
+
+variable "allowed_cidrs" {
+  description = "Addresses that may reach the load balancer."
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+}
+
+# Streams
+
+variable "stream_shards" {
+  description = "Shards of the raw and of the clean stream. Null for on-demand streams, whose shards Kinesis splits and merges by itself. Running services stop when the mode of their stream changes, and start again on the new one."
+  type = object({
+    raw   = number
+    clean = number
+  })
+  default = null
+}
+
+variable "stream_retention_hours" {
+  description = "How long streams keep records: how long dedup or writer may be down without a loss."
+  type        = number
+  default     = 168
+
+  validation {
+    condition     = var.stream_retention_hours >= 168 && var.stream_retention_hours <= 8760
+    error_message = "Kinesis keeps records for at most 8760 hours, and less than 168 leaves no long weekend for a repair."
+  }
+}
+
+variable "fan_out" {
+  description = "Read each stream through a consumer with throughput of its own (enhanced fan-out): quicker, and billed by shard and byte."
+  type        = bool
+  default     = false
+}
+
+# Queues
+
+variable "dedup_window_hours" {
+  description = "Copies of an event that are received closer together than this are recognised as duplicates."
+  type        = number
+  default     = 24
+}
+
+variable "overflow_retention_hours" {
+  description = "How long the overflow queue keeps records that the raw stream refused."
+  type        = number
+  default     = 12
+
+  validation {
+    condition     = var.overflow_retention_hours >= 1 && var.overflow_retention_hours < var.dedup_window_hours
+    error_message = "overflow_retention_hours must be at least 1 and less than dedup_window_hours: a copy that waits longer would not be recognised, and gateways refuse to start."
+  }
+}
+
+# Services
+
+variable "record_level" {
+  description = "zstd level of the gateway's records. On Kinesis bytes are paid for, so they are compressed more than the binary's own default does."
+  type        = number
+  default     = 1
+}
+
+variable "dedup_linger" {
+  description = "Pause of the dedup stage between two reads that found little: longer is fewer ledger writes and less freshness."
+  type        = string
+  default     = "1s"
+}
+
+variable "flush_interval" {
+  description = "Longest time that an event waits for its object in the lake."
+  type        = string
+  default     = "60s"
+}
+
+variable "shutdown_grace_seconds" {
+  description = "How long a process may drain. ECS waits 20 s longer before it kills."
+  type        = number
+  default     = 25
+
+  validation {
+    condition     = var.shutdown_grace_seconds >= 15 && var.shutdown_grace_seconds <= 100
+    error_message = "The gateway's connections take up to 10 s of it, and Fargate kills after 120 s whatever is asked of it."
+  }
+}
+
+variable "gateway" {
+  description = "Size of the gateway: tasks, CPU units and MiB of each, and the load at which tasks are added."
+  type = object({
+    tasks_min            = number
+    tasks_max            = number
+    cpu                  = number
+    memory               = number
+    requests_each_minute = number
+  })
+  default = { tasks_min = 2, tasks_max = 8, cpu = 512, memory = 1024, requests_each_minute = 60000 }
+}
+
+variable "dedup" {
+  description = "Size of the dedup stage. More tasks than shards find nothing to do; memory must hold the ids of the window, about 34 bytes each."
+  type        = object({ tasks_min = number, tasks_max = number, cpu = number, memory = number, window_ids_max = number })
+  default     = { tasks_min = 2, tasks_max = 4, cpu = 512, memory = 2048, window_ids_max = 40000000 }
+}
+
+variable "writer" {
+  description = "Size of the writer. row_memory is what waits for its objects, as in 112MiB; the rest of the memory is for encoding."
+  type        = object({ tasks_min = number, tasks_max = number, cpu = number, memory = number, row_memory = string })
+  default     = { tasks_min = 2, tasks_max = 4, cpu = 512, memory = 1024, row_memory = "112MiB" }
+}
+
+variable "compactor" {
+  description = "Size of the compactor: at most workers_max tasks share each night's plans, and none runs while there is nothing to do. sort_memory is for rows, as in 512MiB; what is beyond goes to the disk of disk_gib."
+  type        = object({ workers_max = number, cpu = number, memory = number, sort_memory = string, disk_gib = number })
+  default     = { workers_max = 1, cpu = 1024, memory = 2048, sort_memory = "512MiB", disk_gib = 50 }
+
+  validation {
+    condition     = var.compactor.workers_max >= 1
+    error_message = "compactor.workers_max must be at least 1: nobody else carries out what is planned."
+  }
+
+  validation {
+    condition     = var.compactor.disk_gib >= 21 && var.compactor.disk_gib <= 200
+    error_message = "Fargate gives tasks from 21 to 200 GiB of disk."
+  }
+}
+
+# Operation
+
+variable "alarm_actions" {
+  description = "ARNs of what an alarm notifies, such as an SNS topic that pages somebody. Without any, alarms only show in CloudWatch."
+  type        = list(string)
+  default     = []
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 365
+}
