@@ -1,21 +1,29 @@
 //! A data directory, held by one process.
 
+use crate::TaskQueues;
 use anyhow::Context;
 use clap::Args;
 use lake::Lake;
 use lake::local::LocalLake;
 use ledger::Ledger;
 use ledger::embedded::EmbeddedLedger;
+use queue::embedded::{EmbeddedQueue, QueueBounds};
 use service::Env;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::{Options, Store};
 use stream::Stream;
 use stream::embedded::EmbeddedStream;
 
 pub const RAW: &str = "raw";
 pub const CLEAN: &str = "clean";
+
+const TASKS: &str = "tasks";
+const DEAD_TASKS: &str = "tasks-dead";
+
+/// What each queue of tasks takes: those of years of days. What does not fit is planned for again later.
+const TASKS_MAX: QueueBounds = QueueBounds { messages_max: 100_000, bytes_max: 64 << 20 };
 
 /// Where things are.
 #[derive(Args, Clone, Debug)]
@@ -83,13 +91,15 @@ pub struct Folder {
     places: Places,
     shards: NonZeroU32,
     env: Env,
+    /// Opened once: who holds which task is known to the queue alone.
+    tasks: OnceLock<TaskQueues>,
 }
 
 impl Folder {
     pub(crate) async fn open(places: &Places, shards: NonZeroU32, holder: &str, env: &Env) -> anyhow::Result<Folder> {
         let options = options(&format!("{holder}, process {}", std::process::id()), env);
         let store = take(&places.data_dir, options).await?;
-        Ok(Folder { store, places: places.clone(), shards, env: env.clone() })
+        Ok(Folder { store, places: places.clone(), shards, env: env.clone(), tasks: OnceLock::new() })
     }
 
     pub(crate) async fn stream(&self, name: &str) -> anyhow::Result<Arc<dyn Stream>> {
@@ -98,6 +108,11 @@ impl Folder {
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
         Arc::new(EmbeddedLedger::new(self.store.clone()))
+    }
+
+    pub(crate) fn tasks(&self) -> TaskQueues {
+        let open = |name| Arc::new(EmbeddedQueue::open(self.store.clone(), name, TASKS_MAX));
+        self.tasks.get_or_init(|| TaskQueues { tasks: open(TASKS), dead: open(DEAD_TASKS) }).clone()
     }
 
     pub(crate) fn lake(&self) -> anyhow::Result<Arc<dyn Lake>> {

@@ -18,6 +18,7 @@ use ledger::Ledger;
 use ledger::keeper::Terms;
 use queue::Queue;
 use service::{Env, Tasks};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
@@ -34,6 +35,13 @@ pub enum Backend {
 pub struct Kept {
     pub queue: Arc<dyn Queue>,
     pub retention: Option<Duration>,
+}
+
+/// Where a fleet's tasks wait, and where those go that nobody tries any more.
+#[derive(Clone, Debug)]
+pub struct TaskQueues {
+    pub tasks: Arc<dyn Queue>,
+    pub dead: Arc<dyn Queue>,
 }
 
 impl Backend {
@@ -97,6 +105,17 @@ impl Backend {
         match self {
             Backend::Embedded(_) => Ok(None),
             Backend::Aws(aws) => aws.overflow().await,
+        }
+    }
+
+    /// The queues of compaction tasks, for workers that try a task `attempts_max` times; `None` where settings name none.
+    ///
+    /// # Errors
+    /// As [`Backend::raw`]; [`service::Misconfigured`] where the queue takes a task away before it was tried so often.
+    pub async fn tasks(&self, attempts_max: NonZeroU32) -> anyhow::Result<Option<TaskQueues>> {
+        match self {
+            Backend::Embedded(folder) => Ok(Some(folder.tasks())),
+            Backend::Aws(aws) => aws.tasks(attempts_max).await,
         }
     }
 

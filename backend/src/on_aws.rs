@@ -1,15 +1,16 @@
 //! Kinesis, DynamoDB, S3 and SQS.
 
-use crate::Kept;
 use crate::settings::{Cloud, Names};
+use crate::{Kept, TaskQueues};
 use anyhow::Context;
-use aws::Aws;
+use aws::{Aws, Prices, Summary};
 use lake::Lake;
 use lake::s3::{S3Lake, S3Options};
 use ledger::Ledger;
 use ledger::dynamodb::DynamoLedger;
-use queue::sqs::SqsQueue;
+use queue::sqs::{DeadLetters, SqsQueue, dead_letters_of};
 use service::{Env, Halt, Misconfigured, Tasks};
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use stream::Stream;
 use stream::kinesis::{KinesisError, KinesisOptions, KinesisStream};
@@ -72,7 +73,10 @@ impl OnAws {
             return Ok(stream.clone());
         }
         let fan_out = self.names.fan_out.then(|| reader.to_owned());
-        let options = KinesisOptions { fan_out, ..KinesisOptions::new(name) };
+        let accept_trimmed = self.names.accept_trimmed.clone();
+        let (retention_max, watch_every) = (self.names.raise_retention, self.names.stream_check_every);
+        let options =
+            KinesisOptions { fan_out, accept_trimmed, retention_max, watch_every, ..KinesisOptions::new(name) };
         let stream = KinesisStream::open(&self.aws, options).await.map_err(judge)?;
         Ok(opened.get_or_init(|| Arc::new(stream)).clone())
     }
@@ -103,6 +107,18 @@ impl OnAws {
         Ok(Some(Kept { queue: Arc::new(queue), retention }))
     }
 
+    pub(crate) async fn tasks(&self, attempts_max: NonZeroU32) -> anyhow::Result<Option<TaskQueues>> {
+        let name = &self.names.task_queue;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let tasks = SqsQueue::open(&self.aws, name).await.with_context(|| format!("open the task queue {name}"))?;
+        check_receives(name, tasks.dead_letters(), attempts_max)?;
+        let dead = dead_letters_of(name);
+        let dead = SqsQueue::open(&self.aws, &dead).await.with_context(|| format!("open the dead letters {dead}"))?;
+        Ok(Some(TaskQueues { tasks: Arc::new(tasks), dead: Arc::new(dead) }))
+    }
+
     pub(crate) fn watch(&self, tasks: &mut Tasks) {
         for stream in [&self.raw, &self.clean].into_iter().filter_map(OnceLock::get) {
             let stream = stream.clone();
@@ -113,6 +129,31 @@ impl OnAws {
     }
 }
 
+impl Drop for OnAws {
+    /// A process that ends says what its calls have cost.
+    fn drop(&mut self) {
+        let counts = self.aws.meter.counts();
+        if !counts.is_empty() {
+            let spent = Summary::of(&counts, &Prices::us_east_1());
+            tracing::info!(%spent, "calls to AWS");
+        }
+    }
+}
+
+/// Refuses a queue that takes a task away while its workers would still try it: it would go without its reason. One more
+/// receive than attempts is for a task that ends its workers, so that another can say so.
+fn check_receives(queue: &str, dead: Option<&DeadLetters>, attempts_max: NonZeroU32) -> Result<(), Misconfigured> {
+    let Some(DeadLetters { receives_max, .. }) = dead else { return Ok(()) };
+    if *receives_max > attempts_max.get() {
+        return Ok(());
+    }
+    Err(Misconfigured::because(format_args!(
+        "--task-attempts is {attempts_max}, and --task-queue {queue} gives a task up when it was received {receives_max} \
+         times, by the maxReceiveCount of its redrive policy: set --task-attempts lower or maxReceiveCount higher, as \
+         `forebay setup aws --task-receives` does"
+    )))
+}
+
 /// A stream that is another one than it was needs a person; one that does not answer only needs time.
 fn judge(error: KinesisError) -> anyhow::Error {
     match error {
@@ -120,5 +161,23 @@ fn judge(error: KinesisError) -> anyhow::Error {
             Halt(error.to_string()).into()
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_gives_tasks_up_before_their_workers_do_is_refused_by_name() {
+        let check = |receives_max, attempts_max| {
+            let dead = DeadLetters { queue: "arn:aws:sqs:::tasks-dead".to_string(), receives_max };
+            check_receives("tasks", Some(&dead), NonZeroU32::new(attempts_max).unwrap())
+        };
+        assert_eq!(check(6, 5), Ok(()));
+        let refused = check(5, 5).unwrap_err().to_string();
+        for named in ["--task-attempts is 5", "--task-queue tasks", "maxReceiveCount"] {
+            assert!(refused.contains(named), "{refused}");
+        }
     }
 }

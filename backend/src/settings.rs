@@ -3,7 +3,10 @@
 use crate::embedded::Places;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
+use schema::{Position, ShardId};
+use service::settings::duration;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// What stands behind the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,9 +86,38 @@ pub struct Names {
     #[arg(long, env = "FOREBAY_OVERFLOW_QUEUE", default_value = "forebay-overflow")]
     pub overflow_queue: String,
 
+    /// SQS queue for tasks of the compactor, by name or URL; its dead letters are in the one of that name and `-dead`; empty
+    /// for none
+    #[arg(long, env = "FOREBAY_TASK_QUEUE", default_value = "forebay-tasks")]
+    pub task_queue: String,
+
     /// Read each stream through a consumer with throughput of its own (enhanced fan-out), which costs more and is quicker
     #[arg(long, env = "FOREBAY_FAN_OUT", default_value = "false", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub fan_out: bool,
+
+    /// Live with the loss of what followed this position, which a halt named: its shard is read on from the oldest record
+    /// that is left. As SHARD:POSITION; may be given several times
+    #[arg(long, env = "FOREBAY_ACCEPT_TRIMMED", value_delimiter = ',', value_parser = trimmed)]
+    pub accept_trimmed: Vec<(ShardId, Position)>,
+
+    /// Retention of a stream is doubled up to this where a service has left more than 80% of it behind; beyond 7d, AWS
+    /// bills each byte that is kept. 0s never raises it
+    #[arg(long, env = "FOREBAY_RAISE_RETENTION", default_value = "7d", value_parser = duration)]
+    pub raise_retention: Duration,
+
+    /// How often it is checked that a stream is still the one that was opened
+    #[arg(long, env = "FOREBAY_STREAM_CHECK_EVERY", default_value = "60s", value_parser = duration)]
+    pub stream_check_every: Duration,
+}
+
+fn trimmed(text: &str) -> Result<(ShardId, Position), String> {
+    let wrong = || {
+        "it is not SHARD:POSITION, as shardId-000000000000:49590338271490256608559692538361571095921575989136588898"
+            .to_string()
+    };
+    let (shard, position) = text.split_once(':').filter(|(shard, _)| !shard.is_empty()).ok_or_else(wrong)?;
+    let position = Position::parse(position).filter(|position| !position.is_start()).ok_or_else(wrong)?;
+    Ok((ShardId::new(shard), position))
 }
 
 impl Cloud {
@@ -97,6 +129,11 @@ impl Cloud {
             names.raw_stream != names.clean_stream,
             "--raw-stream and --clean-stream are both {}: what was decided would be decided again",
             names.raw_stream
+        );
+        ensure!(
+            names.overflow_queue.is_empty() || names.overflow_queue != names.task_queue,
+            "--overflow-queue and --task-queue are both {}: a worker would take records for tasks",
+            names.task_queue
         );
         let named = [
             ("--raw-stream", &names.raw_stream),
@@ -139,9 +176,11 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&["--backend", "aws", "--fan-out", "--s3-path-style=false"]), Ok(()));
+        assert_eq!(check(&["--backend", "aws", "--overflow-queue", "", "--task-queue", ""]), Ok(()));
         let refused = [
             (&["--backend", "aws", "--clean-stream", "forebay-raw"][..], "--raw-stream and --clean-stream"),
             (&["--backend", "aws", "--table", ""], "--table is empty"),
+            (&["--backend", "aws", "--task-queue", "forebay-overflow"], "--overflow-queue and --task-queue"),
             (&["--backend", "aws", "--aws-call-deadline", "28s"], "term of a lease"),
             (&["--backend", "gcp"], "gcp"),
         ];

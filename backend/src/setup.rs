@@ -1,8 +1,9 @@
 //! Making what AWS has to have, for development: real installations have infrastructure as code.
 
 use crate::on_aws::OnAws;
-use crate::settings::Cloud;
+use crate::settings::{Cloud, Names};
 use anyhow::Context;
+use aws::Aws;
 use clap::Args;
 use ledger::dynamodb::{DynamoLedger, TableOptions};
 use queue::sqs::{SqsSetup, setup as set_up_queue};
@@ -11,6 +12,19 @@ use service::settings::duration;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use stream::kinesis::{Capacity, create};
+
+/// How long a compaction task waits for a worker. It is a hint: the next planning sends what is left of it again.
+const TASK_RETENTION: Duration = Duration::from_secs(4 * 86_400);
+
+/// How often a record that overflowed is handed out before it goes to the dead letters.
+///
+/// Without these, SQS would throw away what was acknowledged and what no drainer can read, as it does with whatever has
+/// waited for the retention; among the dead letters it is kept for 14 days, for a person, or for a version that reads it.
+/// A drainer leaves such a message hidden for a minute, so that it gets there within two hours. A record that can be read
+/// is received once in the life of a drainer, however long the stream refuses it, and so does not come near this.
+///
+/// What is put back from there after the dedup window is no longer known for a copy, if it is one.
+const OVERFLOW_RECEIVES_MAX: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
 
 /// How things in AWS are made.
 #[derive(Args, Clone, Debug)]
@@ -28,12 +42,17 @@ pub struct SetUp {
     #[arg(long, env = "FOREBAY_OVERFLOW_RETENTION", default_value = "12h", value_parser = duration)]
     pub overflow_retention: Duration,
 
+    /// How often a compaction task is handed out before SQS itself puts it among the dead letters; above --task-attempts of
+    /// the compactors, or these do not start
+    #[arg(long, env = "FOREBAY_TASK_RECEIVES", default_value = "10")]
+    pub task_receives: NonZeroU32,
+
     /// Leave the table without backups and without protection from deletion: for tests
     #[arg(long)]
     pub unguarded: bool,
 }
 
-/// Makes streams, table, bucket and queue, where they are not there yet. Safe to repeat.
+/// Makes streams, table, bucket and queues, where they are not there yet. Safe to repeat.
 ///
 /// # Errors
 /// Something could not be made; what it was stands in front.
@@ -55,9 +74,17 @@ pub async fn set_up(cloud: &Cloud, how: &SetUp, env: &Env) -> anyhow::Result<()>
     let created = lake::s3::setup(aws, made.lake_options()).await;
     created.with_context(|| format!("create bucket {bucket}"))?;
     tracing::info!(bucket, "ready");
-    let queue = &names.overflow_queue;
-    if !queue.is_empty() {
-        let wanted = SqsSetup { name: queue.clone(), retention: how.overflow_retention, receives_max: None };
+    set_up_queues(aws, names, how).await
+}
+
+/// Makes the queues that have a name, each with one for its dead letters.
+async fn set_up_queues(aws: &Aws, names: &Names, how: &SetUp) -> anyhow::Result<()> {
+    let wanted = [
+        (&names.overflow_queue, how.overflow_retention, OVERFLOW_RECEIVES_MAX),
+        (&names.task_queue, TASK_RETENTION, how.task_receives),
+    ];
+    for (queue, retention, receives_max) in wanted.into_iter().filter(|(queue, ..)| !queue.is_empty()) {
+        let wanted = SqsSetup { name: queue.clone(), retention, receives_max: Some(receives_max) };
         set_up_queue(aws, &wanted).await.with_context(|| format!("create queue {queue}"))?;
         tracing::info!(queue, "ready");
     }

@@ -54,8 +54,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "FOREBAY_TASK_RETRY_AFTER", default_value = "1min", value_parser = duration)]
     pub task_retry_after: Duration,
 
-    /// How often a task is tried before it goes to the dead letters with its reason; keep it below the queue's own limit
-    #[arg(long, env = "FOREBAY_TASK_ATTEMPTS", default_value = "5")]
+    /// How often a task is tried before it goes to the dead letters with its reason; the queue must hand it out more often
+    #[arg(long = "task-attempts", env = "FOREBAY_TASK_ATTEMPTS", default_value = "5")]
     pub task_attempts_max: NonZeroU32,
 }
 
@@ -108,7 +108,13 @@ mod tests {
         assert_eq!((config.object_bytes, config.memory_bytes_max), (256 << 20, 512 << 20));
         assert_eq!(config.grace, Duration::from_secs(86_400));
         assert_eq!(config.keep_announcements, Duration::from_secs(7 * 86_400));
-        for small in [["--memory", "1MiB"], ["--keep-announcements", "167h"], ["--task-visibility", "29s"]] {
+        let too_small = [
+            ["--memory", "1MiB"],
+            ["--keep-announcements", "167h"],
+            ["--task-visibility", "29s"],
+            ["--task-attempts", "0"],
+        ];
+        for small in too_small {
             let refused = Cli::command().try_get_matches_from(["compactor"].iter().chain(&small)).unwrap_err();
             assert!(refused.to_string().contains(small[0]), "{refused}");
         }

@@ -9,6 +9,7 @@
 
 mod block;
 mod chain;
+pub mod command;
 mod compact;
 pub mod config;
 mod copies;
@@ -33,6 +34,7 @@ mod task;
 mod trim;
 mod worker;
 
+pub use command::Command;
 pub use config::{Config, WorkerConfig};
 pub use error::CompactError;
 pub use fleet::Planned;
@@ -46,8 +48,10 @@ use discover::Discovery;
 use futures::future::BoxFuture;
 use lake::Lake;
 use ledger::Ledger;
+use nightly::Night;
 use patient::Patient;
 use plan::Cursors;
+use queue::Queue;
 use schema::{Day, Table};
 use service::{Env, Health, Part, Rules, Stop};
 use std::fmt;
@@ -219,16 +223,41 @@ impl Compactor {
         Ok(summary)
     }
 
+    /// Plans past days for a fleet, sweeps and trims: what a nightly cron job does where others work. Ends early at `stop`.
+    ///
+    /// # Errors
+    /// [`CompactError`]; what was done stays done.
+    pub async fn plan_once(&self, tasks: &dyn Queue, stop: &Stop) -> anyhow::Result<Planned> {
+        let planned = self.plan(Selection::Past, tasks, stop).await?;
+        if !stop.is_cancelled() {
+            self.sweep().await.context("sweep")?;
+            self.trim().await.context("trim announcements")?;
+        }
+        Ok(planned)
+    }
+
     /// Compacts past days every night, sweeps and trims every hour, until `stop`.
     ///
     /// # Errors
     /// [`service::Halt`] only: what else goes wrong is logged and tried again.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        self.run_nightly(Night::Compact, &stop).await
+    }
+
+    /// Plans past days for a fleet every night, sweeps and trims every hour, until `stop`.
+    ///
+    /// # Errors
+    /// [`service::Halt`] only: what else goes wrong is logged and tried again.
+    pub async fn run_planner(self, tasks: Arc<dyn Queue>, stop: Stop) -> anyhow::Result<()> {
+        self.run_nightly(Night::Plan(tasks), &stop).await
+    }
+
+    async fn run_nightly(&self, night: Night, stop: &Stop) -> anyhow::Result<()> {
         if let Some(ready) = &self.ready {
             ready.ready();
         }
         // What is cut off is finished by whoever comes next.
-        stop.run_until_cancelled(nightly::run(&self)).await.unwrap_or(Ok(()))
+        stop.run_until_cancelled(nightly::run(self, &night)).await.unwrap_or(Ok(()))
     }
 
     /// How far writer chains are settled, and where they first mention the day.

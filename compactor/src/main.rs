@@ -1,8 +1,8 @@
-//! Merges the days of the lake, each night.
+//! Merges the days of the lake: plans them, works for those who planned, or both.
 
 use backend::Backend;
 use clap::Parser;
-use compactor::{Compactor, Config};
+use compactor::{Command, Compactor, Config, WorkerConfig, command};
 use service::{Env, Health, Process, Tasks, process};
 use std::process::ExitCode;
 
@@ -10,12 +10,20 @@ const SERVICE: &str = "compactor";
 
 /// Merges each past day's live objects into final ones, at 00:10 UTC
 ///
-/// `forebay compact` does it at once. With AWS behind it, several of these do no harm: the ledger decides who plans.
+/// `forebay compact` does it at once. With AWS behind it any number of these share the work, and do no harm where they do
+/// it twice: the ledger decides who plans, and tasks are hints.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    /// What to do
+    #[arg(value_enum, default_value = "run")]
+    command: Command,
+
     #[command(flatten)]
     compactor: Config,
+
+    #[command(flatten)]
+    worker: WorkerConfig,
 
     #[command(flatten)]
     backend: backend::Settings,
@@ -33,12 +41,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
-    let Arguments { compactor, backend, process } = arguments;
+    let Arguments { command, compactor, worker, backend, process } = arguments;
     let (env, health) = (Env::system(), Health::default());
     let backend = Backend::open(&backend, SERVICE, &env).await?;
+    let queues = backend.tasks(worker.task_attempts_max).await?;
     let (ledger, lake) = (backend.ledger().await?, backend.lake().await?);
     let compactor = Compactor::new(compactor, ledger, lake, env, &health);
+    if command == Command::Plan {
+        return command::plan(&compactor, queues).await;
+    }
     let mut tasks = Tasks::default();
-    tasks.spawn("compactor", |stop| compactor.run(stop));
+    command::spawn(command, compactor, worker, queues, &mut tasks)?;
     process.run(SERVICE, health, tasks).await
 }

@@ -1,36 +1,48 @@
 //! When the compactor works by itself.
 
 use crate::{Compactor, Selection};
+use queue::Queue;
 use schema::Day;
-use service::Halt;
+use service::{Halt, Stop};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Time after midnight UTC at which past days are compacted: most of yesterday's events have come by then.
+/// Time after midnight UTC at which past days are compacted, or planned: most of yesterday's events have come by then.
 const AFTER_MIDNIGHT: Duration = Duration::from_secs(10 * 60);
 
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
-/// Time after which a compaction that failed is tried again.
+/// Time after which a compaction or planning that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Longest sleep, so that a clock that is set does no lasting harm.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
 
-/// Compacts, sweeps and trims when it is time, until it has to halt.
-pub(crate) async fn run(compactor: &Compactor) -> anyhow::Result<()> {
+/// What is done with past days at night.
+#[derive(Debug)]
+pub(crate) enum Night {
+    Compact,
+    /// For workers who take tasks from this queue.
+    Plan(Arc<dyn Queue>),
+}
+
+/// Compacts or plans, sweeps and trims when it is time, until it has to halt.
+pub(crate) async fn run(compactor: &Compactor, night: &Night) -> anyhow::Result<()> {
     let mut now = compactor.parts.env.now();
-    let (mut sweep_at, mut compact_at) = (now, next_night(now));
+    let (mut sweep_at, mut night_at) = (now, next_night(now));
     loop {
         if now >= sweep_at {
             sweep(compactor).await?;
             trim(compactor).await?;
             sweep_at = now + micros(SWEEP_EVERY);
         }
-        if now >= compact_at {
-            compact_at = if compact(compactor).await? { next_night(now) } else { now + micros(RETRY_AFTER) };
+        if now >= night_at {
+            let is_done = night.pass(compactor).await?;
+            night_at = if is_done { next_night(now) } else { now + micros(RETRY_AFTER) };
         }
         now = compactor.parts.env.now();
-        let pause = u64::try_from(sweep_at.min(compact_at) - now).unwrap_or(0);
+        let pause = u64::try_from(sweep_at.min(night_at) - now).unwrap_or(0);
         tokio::time::sleep(Duration::from_micros(pause).min(SLEEP_MAX)).await;
         now = compactor.parts.env.now();
     }
@@ -54,12 +66,23 @@ async fn trim(compactor: &Compactor) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether it worked.
-async fn compact(compactor: &Compactor) -> anyhow::Result<bool> {
-    match compactor.compact(Selection::Past).await {
-        Ok(summary) => tracing::info!(%summary, "compacted past days"),
+impl Night {
+    /// Whether it worked.
+    async fn pass(&self, compactor: &Compactor) -> anyhow::Result<bool> {
+        match self {
+            Night::Compact => told(compactor.compact(Selection::Past).await, "compaction"),
+            // It is dropped where it has to stop.
+            Night::Plan(tasks) => told(compactor.plan(Selection::Past, &**tasks, &Stop::new()).await, "planning"),
+        }
+    }
+}
+
+/// Says what became of the night's work, and whether it worked.
+fn told(done: anyhow::Result<impl fmt::Display>, what: &str) -> anyhow::Result<bool> {
+    match done {
+        Ok(done) => tracing::info!(%done, "{what} of past days is through"),
         Err(error) => {
-            judge(error, "compaction")?;
+            judge(error, what)?;
             return Ok(false);
         }
     }

@@ -48,6 +48,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Outcome; 5] = [Outcome::Done, Outcome::Completed, Outcome::Over, Outcome::Failed, Outcome::Dead];
+
     fn name(self) -> &'static str {
         match self {
             Outcome::Done => "done",
@@ -88,6 +90,10 @@ struct Found {
 impl Worker {
     /// A worker that takes `tasks`, and gives up those that fail too often as `dead` letters.
     pub fn new(compactor: Compactor, config: WorkerConfig, tasks: Arc<dyn Queue>, dead: Arc<dyn Queue>) -> Worker {
+        for outcome in Outcome::ALL {
+            // Shown as 0 before the first, so that the first is a rise that an alarm sees.
+            metrics::TASKS.with_label_values(&[outcome.name()]);
+        }
         Worker { compactor, config, tasks, dead, known: Arc::default() }
     }
 
@@ -96,13 +102,11 @@ impl Worker {
     /// # Errors
     /// A queue that refuses. What a task fails with is logged and becomes its reason.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        if let Some(ready) = &self.compactor.ready {
-            ready.ready();
-        }
+        self.show_ready();
         while let Some(received) = stop.run_until_cancelled(self.receive(WAIT)).await {
             match received {
                 Ok(Some(delivery)) => self.take_until(&delivery, &stop).await?,
-                Ok(None) => {}
+                Ok(None) => self.show_ready(),
                 Err(error) => self.pass_over(error, &stop).await?,
             }
         }
@@ -120,6 +124,12 @@ impl Worker {
         }
     }
 
+    fn show_ready(&self) {
+        if let Some(part) = &self.compactor.ready {
+            part.ready();
+        }
+    }
+
     async fn receive(&self, wait: Duration) -> Result<Option<Delivery>, QueueError> {
         Ok(self.tasks.receive(1, self.config.task_visibility, wait).await?.into_iter().next())
     }
@@ -127,7 +137,7 @@ impl Worker {
     async fn take_until(&self, delivery: &Delivery, stop: &Stop) -> anyhow::Result<()> {
         match stop.run_until_cancelled(self.take(delivery)).await {
             None => self.hide(delivery, Duration::ZERO).await,
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => self.show_ready(),
             Some(Err(error)) => self.pass_over(error, stop).await?,
         }
         Ok(())
@@ -139,6 +149,9 @@ impl Worker {
             return Err(error.into());
         }
         tracing::warn!(%error, "the queue of tasks is asked again");
+        if let Some(part) = &self.compactor.ready {
+            part.not_ready(&error.to_string());
+        }
         stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
         Ok(())
     }
@@ -146,6 +159,7 @@ impl Worker {
     async fn take(&self, delivery: &Delivery) -> Result<Outcome, QueueError> {
         let outcome = self.judge(delivery).await?;
         metrics::TASKS.with_label_values(&[outcome.name()]).inc();
+        tracing::info!(outcome = outcome.name(), deliveries = delivery.deliveries, "took a task");
         Ok(outcome)
     }
 

@@ -41,9 +41,9 @@ pub struct Config {
     #[arg(id = "dedup-batch-bytes", long = "dedup-batch-bytes", env = "FOREBAY_DEDUP_BATCH_BYTES", default_value = "8MiB", value_parser = service::settings::bytes)]
     pub batch_bytes_max: usize,
 
-    /// Pause between two reads where the first found little: fewer and larger decisions for some freshness. 1s on AWS,
+    /// Pause between two reads where the first found little: fewer and larger decisions for some freshness. 5s on AWS,
     /// where each decision is paid for
-    #[arg(id = "dedup-linger", long = "dedup-linger", env = "FOREBAY_DEDUP_LINGER", default_value = "100ms", default_value_if("backend", "aws", "1s"), value_parser = duration)]
+    #[arg(id = "dedup-linger", long = "dedup-linger", env = "FOREBAY_DEDUP_LINGER", default_value = "100ms", default_value_if("backend", "aws", "5s"), value_parser = duration)]
     pub linger: Duration,
 
     /// How long decisions are kept in the ledger, counted back from the oldest record that is not decided: copies that

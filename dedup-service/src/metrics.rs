@@ -31,6 +31,10 @@ pub(crate) static REACHED_BACK: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(crate) static WINDOW_IDS: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_dedup_window_ids", "Ids in memory by shard", &["shard"]).expect(ONCE)
 });
+pub(crate) static LAG_SHARE: LazyLock<GaugeVec> = LazyLock::new(|| {
+    let help = "Lag as a part of the raw stream's retention; at 1, records go unread";
+    register_gauge_vec!("forebay_dedup_lag_of_retention", help, &["shard"]).expect(ONCE)
+});
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_dedup_lag_seconds", "How far behind the raw shard's tip", &["shard"]).expect(ONCE)
 });

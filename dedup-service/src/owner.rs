@@ -12,7 +12,7 @@ use crate::voids::Voids;
 use crate::window::{Window, minute_of};
 use ledger::keeper::Ending;
 use ledger::{Ledger, LedgerError, Walk, append_until_decided, for_each_slot};
-use ownership::{MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE};
+use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, READ_ON_MAX, RETRY_PAUSE};
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
 use schema::{ChainId, HashKey, Kind, Origin, Position, record};
 use service::{Env, Halt, Rule, Rules, Stop};
@@ -63,6 +63,9 @@ pub struct Owner {
     last_sure: Instant,
     /// When the shard is worth reading again.
     read_at: Instant,
+    lag: Lag,
+    /// Since it was asked to.
+    stopping_since: Option<Instant>,
 }
 
 impl Owner {
@@ -102,6 +105,8 @@ impl Owner {
             last_effect: 0,
             last_sure,
             read_at: last_sure,
+            lag: Lag::default(),
+            stopping_since: None,
         };
         owner.resume().await?;
         Ok(owner)
@@ -265,12 +270,15 @@ impl Owner {
     }
 
     /// Reads what follows, where nothing waits to be decided; true at the end of a closed shard. Once asked to stop, it
-    /// reads on to the tip without waiting: who stops the stages in order leaves nothing to redo.
+    /// reads on to the tip without waiting, for a while: who stops the stages in order leaves nothing to redo.
     async fn read(&mut self, stop: &Stop) -> Result<bool, OwnerError> {
         if !self.waiting.is_empty() {
             return Ok(false);
         }
         let stopping = stop.is_cancelled();
+        if stopping && self.stopping_since.get_or_insert_with(Instant::now).elapsed() > READ_ON_MAX {
+            return Ok(false);
+        }
         let busy = stopping || !self.outbox.is_empty();
         let limit = ReadLimit {
             records_max: READ_RECORDS_MAX,
@@ -292,6 +300,8 @@ impl Owner {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
         metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        let share = self.lag.note(&*self.parts.raw, &self.shard.id, page.lag).await;
+        metrics::LAG_SHARE.with_label_values(&[self.shard.id.as_str()]).set(share);
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
         }

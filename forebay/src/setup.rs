@@ -17,7 +17,7 @@ enum What {
     Aws(OnAws),
 }
 
-/// Streams, table, bucket and queue on AWS, or on what stands in for it
+/// Streams, table, bucket and queues on AWS, or on what stands in for it
 ///
 /// Safe to repeat: what is there stays. Real installations have infrastructure as code instead.
 #[derive(Args, Clone, Debug)]

@@ -34,6 +34,11 @@ impl From<ReadError> for OwnerError {
     fn from(error: ReadError) -> OwnerError {
         match error {
             ReadError::Unavailable(_) => OwnerError::Stream(error),
+            ReadError::Trimmed { ref shard, ref after } => Halt(format!(
+                "{error}; `forebay audit` says what is missing; on AWS, raise the stream's retention and start with \
+                 --accept-trimmed {shard}:{after} to go on with the oldest record that is left"
+            ))
+            .into(),
             _ => Halt(error.to_string()).into(),
         }
     }

@@ -13,7 +13,7 @@ mod send;
 mod setup;
 
 pub use attributes::DeadLetters;
-pub use setup::{SqsSetup, setup};
+pub use setup::{SqsSetup, dead_letters_of, setup};
 
 use crate::{Delivery, Queue, QueueError};
 use async_trait::async_trait;

@@ -57,6 +57,8 @@ pub struct KinesisOptions {
     /// Positions that may be gone by retention: their readers go on with the oldest record that is left. A person's
     /// decision to live with a loss, one for each shard.
     pub accept_trimmed: Vec<(ShardId, Position)>,
+    /// Up to where [`Stream::keep_longer`] raises retention.
+    pub retention_max: Duration,
 }
 
 impl KinesisOptions {
@@ -70,6 +72,7 @@ impl KinesisOptions {
             watch_every: Duration::from_secs(60),
             fan_out: None,
             accept_trimmed: Vec::new(),
+            retention_max: Duration::ZERO,
         }
     }
 }
@@ -81,6 +84,7 @@ pub struct KinesisStream {
     described: Arc<RwLock<Described>>,
     incarnation: String,
     watch_every: Duration,
+    retention_max: Duration,
     lineage: Arc<Lineage>,
     appender: Appender,
     reader: Reader,
@@ -98,9 +102,9 @@ impl KinesisStream {
     /// # Errors
     /// [`KinesisError::Unavailable`]: try again. The others need a person, and say what to do.
     pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
-        let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, watch_every, .. } =
-            options;
-        let polling = read::Polling { min: options.poll_min, max: options.poll_max };
+        let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, .. } = options;
+        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, .. } = options;
+        let polling = read::Polling { min: poll_min, max: poll_max };
         let api = Api::new(aws, name);
         let described = api.describe().await?;
         described.check(&api.stream)?;
@@ -113,7 +117,7 @@ impl KinesisStream {
         let described = Arc::new(RwLock::new(described));
         let lineage = Arc::new(Lineage::new(api.clone(), lineage_age_max));
         let reader = Reader::new(api.clone(), lineage.clone(), described.clone(), polling, fan_out, accept_trimmed);
-        Ok(KinesisStream { api, described, incarnation, watch_every, lineage, appender, reader })
+        Ok(KinesisStream { api, described, incarnation, watch_every, retention_max, lineage, appender, reader })
     }
 
     /// How long records can be read, as of the last look. A reader that lags more than half of it should alarm.
@@ -146,4 +150,17 @@ impl Stream for KinesisStream {
 
     /// Kinesis removes records by their age alone.
     async fn consumed(&self, _shard: &ShardId, _through: &Position) {}
+
+    fn kept_for(&self) -> Option<Duration> {
+        Some(self.retention())
+    }
+
+    async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {
+        let longer = now.saturating_mul(2).min(self.retention_max);
+        if longer > now {
+            let raised = Box::pin(self.raise_retention(longer)).await;
+            raised.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        }
+        Ok(self.retention())
+    }
 }

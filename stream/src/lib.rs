@@ -96,6 +96,12 @@ pub enum ReadError {
     /// What follows the position is gone by retention. Never go on from a later place in silence: a person must decide.
     #[error("shard {shard} no longer holds what follows position {after}: retention has removed it")]
     Trimmed { shard: ShardId, after: Position },
+    /// Another stream of the same name has taken its place. Positions of one say nothing about the other.
+    #[error(
+        "stream {stream} was deleted and made again since this process started: what was not read of the old one is lost; \
+         start again to go on with the new one"
+    )]
+    MadeAgain { stream: String },
     /// A record can't be read back.
     #[error("shard {shard} is damaged after position {after}: {detail}")]
     Damaged { shard: ShardId, after: Position, detail: String },
@@ -124,6 +130,20 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// Tells the stream that nobody will read `shard` up to and including `through` again, so that retention may remove
     /// it. A hint: it may be lost, and streams with retention of their own ignore it.
     async fn consumed(&self, shard: &ShardId, through: &Position);
+
+    /// How long a record can be read, whether or not somebody has read it; `None` where what nobody has read stays.
+    fn kept_for(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Has records kept for longer than `now`, if that may be; for how long from here on. Safe to repeat, and for many to
+    /// ask at a time: it is raised once above each `now`.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]: it is not known whether it was raised.
+    async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {
+        Ok(now)
+    }
 }
 
 /// Whether a reader of small pages is at the tip: reading again at once would find next to nothing.

@@ -21,6 +21,10 @@ pub(crate) static UPLOAD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(crate) static HOLES: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_writer_holes", "Origins with an ordinal missing for a minute", &["shard"]).expect(ONCE)
 });
+pub(crate) static LAG_SHARE: LazyLock<GaugeVec> = LazyLock::new(|| {
+    let help = "Lag as a part of the clean stream's retention; at 1, records go unread";
+    register_gauge_vec!("forebay_writer_lag_of_retention", help, &["shard"]).expect(ONCE)
+});
 pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
     register_gauge_vec!("forebay_writer_lag_seconds", "How far behind the clean shard's tip", &["shard"]).expect(ONCE)
 });

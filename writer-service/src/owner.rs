@@ -17,7 +17,7 @@ use lake::parquet_file::{self, Identity, ObjectError};
 use lake::{Lake, LakeError};
 use ledger::keeper::Ending;
 use ledger::{Ledger, LedgerError, append_until_decided, for_each_slot};
-use ownership::{MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE};
+use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, READ_ON_MAX, RETRY_PAUSE};
 use schema::rows::Rows;
 use schema::v1::{Announcement, LakeObject, WriterGenesis, writer_entry};
 use schema::{ChainId, Position};
@@ -145,6 +145,9 @@ pub struct Owner {
     last_sure: Instant,
     /// When the shard is worth reading again.
     read_at: Instant,
+    lag: Lag,
+    /// Since it was asked to.
+    stopping_since: Option<Instant>,
 }
 
 impl Owner {
@@ -176,6 +179,8 @@ impl Owner {
             chain,
             last_sure,
             read_at: last_sure,
+            lag: Lag::default(),
+            stopping_since: None,
         };
         owner.resume().await?;
         Ok(owner)
@@ -276,9 +281,12 @@ impl Owner {
     }
 
     /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end.
-    /// Once asked to stop, it reads on to the tip without waiting: who stops the stages in order leaves nothing to redo.
+    /// Once asked to stop, it reads on to the tip without waiting, for a while: who stops the stages in order leaves nothing to redo.
     async fn read(&mut self, stop: &Stop) -> Result<(bool, bool), OwnerError> {
         let stopping = stop.is_cancelled();
+        if stopping && self.stopping_since.get_or_insert_with(Instant::now).elapsed() > READ_ON_MAX {
+            return Ok((false, false));
+        }
         let wait = if stopping { Duration::ZERO } else { self.wait() };
         let limit = ReadLimit { records_max: READ_RECORDS_MAX, bytes_max: READ_BYTES_MAX, wait };
         let read = async {
@@ -296,6 +304,8 @@ impl Owner {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
         metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        let share = self.lag.note(&*self.parts.clean, &self.shard.id, page.lag).await;
+        metrics::LAG_SHARE.with_label_values(&[self.shard.id.as_str()]).set(share);
         for record in &page.records {
             self.take(record).await?;
         }

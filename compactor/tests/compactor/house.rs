@@ -16,6 +16,7 @@ use schema::v1::{Announcement, LakeObject, WriterEntry, WriterGenesis, writer_en
 use schema::{ChainId, Day, EventId, Origin, ShardId, Table, record};
 use service::{Clock, Env, Random, Rules};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub(crate) fn row(id: u128, event_type: &str, at: i64, origin: &str, ordinal: u6
 
 #[derive(Debug)]
 pub(crate) struct House {
-    _dir: TempDir,
+    dir: TempDir,
     store: Arc<Store>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) lake: Arc<LocalLake>,
@@ -90,8 +91,18 @@ impl House {
             clock,
             config,
             written: Mutex::default(),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// A part of its folder: `log`, `lake` or `spill`.
+    pub(crate) fn path(&self, part: &str) -> PathBuf {
+        self.dir.path().join(part)
+    }
+
+    /// Lets go of the log, so that a process can take it.
+    pub(crate) fn leave(&self) {
+        self.store.close();
     }
 
     pub(crate) fn parts(&self) -> Parts {

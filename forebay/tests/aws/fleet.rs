@@ -1,13 +1,14 @@
 //! Processes of one installation.
 
 use rustix::process::{Pid, Signal, kill_process};
+use standins::{Endpoint, Server};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longest wait for a process to become ready, or to end.
+/// Longest wait for a process to become ready, to end, or to do something.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long events may take into the lake: two terms of a lease, and time to work.
@@ -16,6 +17,8 @@ const SETTLE: &str = "180s";
 /// One installation: names of its own, and the processes on it. They end with it.
 pub(crate) struct Fleet {
     environment: Vec<(String, String)>,
+    /// What differs for the services: the proxies between them and AWS.
+    detours: Vec<(String, String)>,
     dir: TempDir,
     running: Vec<(String, Child)>,
 }
@@ -24,25 +27,43 @@ pub(crate) struct Fleet {
 #[derive(Clone, Copy)]
 pub(crate) struct Member(usize);
 
+impl Member {
+    /// What was started first.
+    pub(crate) const FIRST: Member = Member(0);
+}
+
 impl Fleet {
     /// Makes streams of two shards, table, bucket and queue.
     pub(crate) async fn set_up(name: &str) -> Fleet {
         let mut environment = standins::environment().await;
         let fresh = standins::fresh_name(name);
-        let named = ["RAW_STREAM", "CLEAN_STREAM", "TABLE", "BUCKET", "OVERFLOW_QUEUE"];
+        let named = ["RAW_STREAM", "CLEAN_STREAM", "TABLE", "BUCKET", "OVERFLOW_QUEUE", "TASK_QUEUE"];
         environment.extend(named.map(|what| {
             (format!("FOREBAY_{what}"), format!("{fresh}-{}", what.to_ascii_lowercase().replace('_', "-")))
         }));
         environment.extend(
-            [("FOREBAY_BACKEND", "aws"), ("FOREBAY_S3_PATH_STYLE", "true")]
+            [("FOREBAY_BACKEND", "aws"), ("FOREBAY_S3_PATH_STYLE", "true"), ("FOREBAY_STREAM_CHECK_EVERY", "5s")]
                 .map(|(key, value)| (key.into(), value.into())),
         );
-        let fleet = Fleet { environment, dir: tempfile::tempdir().unwrap(), running: Vec::new() };
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = Fleet { environment, detours: Vec::new(), dir, running: Vec::new() };
         fleet.forebay(&["setup", "aws", "--stream-shards", "2", "--stream-retention", "24h", "--unguarded"]);
         fleet
     }
 
-    fn command(&self, binary: &str) -> Command {
+    /// Has services that are started from now on reach `server` at another endpoint. Commands of `forebay` reach it
+    /// directly, as ever.
+    pub(crate) fn detour(&mut self, server: Server, endpoint: Endpoint) {
+        self.detours.push((server.variable().to_string(), endpoint.url));
+    }
+
+    /// The value of an environment variable of its processes.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name} is set"))
+    }
+
+    pub(crate) fn command(&self, binary: &str) -> Command {
         let path = path_of(binary);
         assert!(path.exists(), "{} is not built: run cargo test --workspace", path.display());
         let mut command = Command::new(path);
@@ -50,9 +71,24 @@ impl Fleet {
         command
     }
 
+    fn service(&self, binary: &str) -> Command {
+        let mut command = self.command(binary);
+        command.envs(self.detours.iter().cloned());
+        command
+    }
+
     /// Runs a command of `forebay` to its end.
     pub(crate) fn forebay(&self, args: &[&str]) -> String {
-        let output = self.command("forebay").args(args).output().unwrap();
+        self.finish(self.command("forebay"), args)
+    }
+
+    /// As [`Fleet::forebay`], with the detours of the services.
+    pub(crate) fn forebay_by_detour(&self, args: &[&str]) -> String {
+        self.finish(self.service("forebay"), args)
+    }
+
+    fn finish(&self, mut command: Command, args: &[&str]) -> String {
+        let output = command.args(args).output().unwrap();
         assert!(output.status.success(), "forebay {args:?}: {}\n{}", said(&output), self.logs());
         said(&output)
     }
@@ -61,7 +97,7 @@ impl Fleet {
     pub(crate) fn start(&mut self, binary: &str, args: &[&str]) -> Member {
         let name = format!("{binary}-{}", self.running.len());
         let log = std::fs::File::create(self.dir.path().join(&name)).unwrap();
-        let child = self.command(binary).args(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = self.service(binary).args(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.running.push((name, child));
         Member(self.running.len() - 1)
     }
@@ -74,19 +110,21 @@ impl Fleet {
     }
 
     pub(crate) async fn wait_until_ready(&self, address: SocketAddr) {
-        let start = Instant::now();
         let check = ["--check-health".to_string(), address.to_string()];
-        while !self.command("ingest-gateway").args(&check).output().unwrap().status.success() {
-            assert!(start.elapsed() < PATIENCE, "not ready at {address}: {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let is_ready = || self.command("ingest-gateway").args(&check).output().unwrap().status.success();
+        eventually(&format!("{address} is ready"), is_ready).await;
     }
 
     /// Sends events until all are acknowledged, and writes down which.
     pub(crate) fn generate(&self, gateway: SocketAddr, args: &[&str]) {
         let (url, ledger) = (format!("http://{gateway}"), self.receipts());
-        let all = [&["generate", "--url", &url, "--ledger", &ledger], args].concat();
-        self.forebay(&all);
+        self.forebay(&[&["generate", "--url", &url, "--ledger", &ledger], args].concat());
+    }
+
+    /// As [`Fleet::generate`], until it is stopped.
+    pub(crate) fn start_to_generate(&mut self, gateway: SocketAddr, args: &[&str]) -> Member {
+        let (url, ledger) = (format!("http://{gateway}"), self.receipts());
+        self.start("forebay", &[&["generate", "--url", &url, "--ledger", &ledger], args].concat())
     }
 
     /// Everything acknowledged is in the lake once, and nothing else is.
@@ -94,7 +132,14 @@ impl Fleet {
         self.forebay(&["audit", "--wait", SETTLE, "--ledger", &self.receipts()]);
     }
 
-    fn receipts(&self) -> String {
+    /// What one of its resources is called: `RAW_STREAM`, `CLEAN_STREAM`.
+    pub(crate) fn name_of(&self, what: &str) -> &str {
+        let variable = format!("FOREBAY_{what}");
+        let (_, name) = self.environment.iter().find(|(key, _)| *key == variable).unwrap();
+        name
+    }
+
+    pub(crate) fn receipts(&self) -> String {
         self.dir.path().join("acknowledged").to_str().unwrap().to_owned()
     }
 
@@ -116,17 +161,40 @@ impl Fleet {
         kill_process(Pid::from_child(&self.running[member.0].1), signal).unwrap();
     }
 
-    /// Asks all to stop; each drains, and ends well.
+    /// Asks one to stop; it drains, and ends well.
+    pub(crate) fn stop(&mut self, member: Member) {
+        self.signal(member, Signal::TERM);
+        self.ends_well(member);
+    }
+
+    /// Asks all to stop that still run.
     pub(crate) fn stop_all(&mut self) {
-        for member in 0..self.running.len() {
-            self.signal(Member(member), Signal::TERM);
+        let running: Vec<Member> =
+            (0..self.running.len()).map(Member).filter(|&member| self.is_running(member)).collect();
+        for &member in &running {
+            self.signal(member, Signal::TERM);
         }
-        let logs = self.logs();
-        for (name, child) in &mut self.running {
-            let status = child.wait().unwrap();
-            assert!(status.success(), "{name} ended with {status}\n{logs}");
+        for member in running {
+            self.ends_well(member);
         }
-        self.running.clear();
+    }
+
+    fn ends_well(&mut self, member: Member) {
+        let (name, child) = &mut self.running[member.0];
+        let (status, name) = (child.wait().unwrap(), name.clone());
+        assert!(status.success(), "{name} ended with {status}\n{}", self.logs());
+    }
+
+    fn is_running(&mut self, member: Member) -> bool {
+        self.running[member.0].1.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until one ends by itself; its exit code, and all that it said.
+    pub(crate) async fn ended(&mut self, member: Member) -> (Option<i32>, String) {
+        let what = format!("{} ends", self.running[member.0].0);
+        eventually(&what, || !self.is_running(member)).await;
+        let (name, child) = &mut self.running[member.0];
+        (child.wait().unwrap().code(), std::fs::read_to_string(self.dir.path().join(name)).unwrap())
     }
 
     /// The ends of all logs.
@@ -143,11 +211,23 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
         for (_, child) in &mut self.running {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not so within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -4,7 +4,16 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+mod compaction;
+mod cost;
+mod direct;
 mod fleet;
+mod halt;
+mod metrics;
+mod quarantine;
+mod reshard;
+mod restart;
+mod weather;
 
 use fleet::Fleet;
 use std::time::Duration;

@@ -28,6 +28,11 @@ pub struct SqsSetup {
     pub receives_max: Option<NonZeroU32>,
 }
 
+/// The queue of the dead letters of a queue, both by name or URL.
+pub fn dead_letters_of(name_or_url: &str) -> String {
+    format!("{name_or_url}{DEAD}")
+}
+
 /// Creates a queue, and one for its dead letters, unless they are there, and sets their attributes. Gives the queue's URL.
 ///
 /// Safe to repeat, with other settings as well.
@@ -51,7 +56,7 @@ impl Setter<'_> {
     async fn set_up(&self, settings: &SqsSetup) -> Result<String, QueueError> {
         let mut attributes = attributes(settings.retention);
         if let Some(receives_max) = settings.receives_max {
-            let url = self.create(&format!("{}{DEAD}", settings.name)).await?;
+            let url = self.create(&dead_letters_of(&settings.name)).await?;
             self.set(&url, &self::attributes(DEAD_RETENTION)).await?;
             let dead = Attributes::read(self.aws, &self.client, &self.billing, &url).await?;
             let policy = serde_json::json!({ TARGET: dead.arn, RECEIVES_MAX: receives_max });

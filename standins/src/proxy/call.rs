@@ -64,6 +64,14 @@ impl Call {
         call
     }
 
+    /// For an iterator that begins at a record: the call for one that begins after it.
+    pub(super) fn after_its_record(&self) -> Option<Call> {
+        const AT: &str = r#""AT_SEQUENCE_NUMBER""#;
+        const AFTER: &str = r#""AFTER_SEQUENCE_NUMBER""#;
+        let body = str::from_utf8(&self.body).ok().filter(|body| body.contains(AT))?;
+        (self.operation == "GetShardIterator").then(|| self.with_body(body.replace(AT, AFTER).into()))
+    }
+
     /// A write to S3 that takes place only if the object is, or is not, there.
     pub(super) fn is_conditional_write(&self) -> bool {
         let writes = ["PutObject", "CompleteMultipartUpload"].contains(&self.operation.as_str());
@@ -88,5 +96,18 @@ pub(super) mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), value.parse().unwrap());
         pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn an_iterator_at_a_record_has_one_after_it_and_others_have_none() {
+        let asking = |operation: &str, kind: &str| {
+            let call = json_call(&format!("Kinesis_20131202.{operation}"));
+            let body = format!(r#"{{"ShardIteratorType":"{kind}","StartingSequenceNumber":"7"}}"#);
+            call.with_body(body.into()).after_its_record().map(|call| call.body)
+        };
+        let after = asking("GetShardIterator", "AT_SEQUENCE_NUMBER").unwrap();
+        assert_eq!(after, r#"{"ShardIteratorType":"AFTER_SEQUENCE_NUMBER","StartingSequenceNumber":"7"}"#);
+        assert!(asking("GetShardIterator", "TRIM_HORIZON").is_none());
+        assert!(asking("GetRecords", "AT_SEQUENCE_NUMBER").is_none());
     }
 }

@@ -42,6 +42,10 @@ impl Shared {
                 // What was not applied is the client's to know.
                 if answer.status().is_success() { counted(Ok(forged::exists_already())) } else { Ok(answer) }
             }
+            Fault::Trim => match call.after_its_record() {
+                Some(after) => counted(pass(&after, upstream).await),
+                None => pass(call, upstream).await,
+            },
             Fault::Split => match partial::put(call, upstream, dice).await? {
                 Some(answer) => counted(Ok(answer)),
                 None => pass(call, upstream).await,

@@ -25,6 +25,8 @@ pub enum Fault {
     Conflict,
     /// 412 to a conditional write to S3 that was applied, as a client gets it whose first attempt was repeated below it.
     ExistsAlready,
+    /// A GetShardIterator at a record gets one that begins after it, as where retention has removed that record.
+    Trim,
 }
 
 impl Fault {
@@ -40,6 +42,7 @@ impl Fault {
             Fault::Split => "split",
             Fault::Conflict => "conflict",
             Fault::ExistsAlready => "exists already",
+            Fault::Trim => "trim",
         }
     }
 
@@ -47,6 +50,7 @@ impl Fault {
         match self {
             Fault::Split => call.operation == "PutRecords",
             Fault::Conflict | Fault::ExistsAlready => call.is_conditional_write(),
+            Fault::Trim => call.after_its_record().is_some(),
             _ => true,
         }
     }

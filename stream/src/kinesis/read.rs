@@ -13,6 +13,7 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 use schema::{Position, ShardId};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// A shard answers five looks a second, whoever makes them; a little less leaves room for a look from elsewhere.
@@ -47,6 +48,8 @@ pub(super) struct Reader {
     accept_trimmed: Vec<(ShardId, Position)>,
     cursors: Cursors,
     tracks: Tracks,
+    /// When it was last asked whether the stream is the one that was opened, and found so.
+    same_at: Mutex<Option<Instant>>,
 }
 
 /// What a look gave.
@@ -85,7 +88,8 @@ impl Reader {
         accept_trimmed: Vec<(ShardId, Position)>,
     ) -> Reader {
         let (cursors, tracks) = (Cursors::default(), Tracks::default());
-        Reader { api, lineage, described, polling, fan_out, accept_trimmed, cursors, tracks }
+        let same_at = Mutex::default();
+        Reader { api, lineage, described, polling, fan_out, accept_trimmed, cursors, tracks, same_at }
     }
 
     /// Reads what follows `after`. Looks at least once, whatever the wait.
@@ -107,11 +111,9 @@ impl Reader {
 
     async fn open(&self, reading: &Reading<'_>, after: &Position) -> Result<Cursor, ReadError> {
         let seen = reading.track.seen(after).filter(|glimpse| glimpse.is_sure(self.retention()));
-        let start = if after.is_start() {
-            // The one position that says nothing about the stream it belongs to.
-            self.same_incarnation().await?;
-            Start::Horizon
-        } else if self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after) {
+        let start = if after.is_start()
+            || self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after)
+        {
             Start::Horizon
         } else if seen.is_some() {
             Start::After(after.clone())
@@ -227,7 +229,9 @@ impl Reader {
 
     async fn iterator(&self, shard: &ShardId, start: &Start) -> Result<String, ReadError> {
         let opened = self.api.calls.repeat(async || self.api.iterator(shard, start).await).await;
-        match opened.map_err(|failure| read_error(&failure))? {
+        let opened = opened.map_err(|failure| read_error(&failure))?;
+        self.is_same_since(Instant::now()).await?;
+        match opened {
             Opened::Iterator(iterator) => Ok(iterator),
             Opened::NotFound => Err(self.not_found(shard, start).await?),
             Opened::Invalid(detail) => {
@@ -246,14 +250,21 @@ impl Reader {
         })
     }
 
-    /// Refuses to begin with a stream that took the place of the one that was opened.
-    async fn same_incarnation(&self) -> Result<(), ReadError> {
-        let now = self.api.describe().await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
-        let was = self.described.read().expect("nobody panics while holding it").incarnation.clone();
-        if now.incarnation == was {
+    /// Refuses what was given before `opened_at` by a stream that took the place of the one that was opened: its shards have
+    /// the same names. Who waits meanwhile shares the answer.
+    async fn is_same_since(&self, opened_at: Instant) -> Result<(), ReadError> {
+        let mut same_at = self.same_at.lock().await;
+        if same_at.is_some_and(|same_at| same_at >= opened_at) {
             return Ok(());
         }
-        Err(ReadError::Unavailable(format!("stream {} was deleted and made again", self.api.stream)))
+        let asked_at = Instant::now();
+        let now = self.api.describe().await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        let was = self.described.read().expect("nobody panics while holding it").incarnation.clone();
+        if now.incarnation != was {
+            return Err(ReadError::MadeAgain { stream: self.api.stream.clone() });
+        }
+        *same_at = Some(asked_at);
+        Ok(())
     }
 
     /// When a cursor's next look is due: later and later where nothing comes.

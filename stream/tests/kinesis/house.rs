@@ -10,7 +10,7 @@ use stream::{NewRecord, Placed, ReadLimit, Record, Stream};
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads that ask again and again come to an end.
-const READS_MAX: usize = 200;
+pub(crate) const READS_MAX: usize = 200;
 
 pub(crate) const WAITING: ReadLimit = ReadLimit { records_max: 1000, bytes_max: 4 << 20, wait: Duration::from_secs(2) };
 

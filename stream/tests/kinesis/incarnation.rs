@@ -1,6 +1,6 @@
 //! What a stream was when it was opened, and what it is now.
 
-use crate::house::{DAY, WAITING, append, aws, make, open, options};
+use crate::house::{DAY, READS_MAX, WAITING, append, aws, make, open, options, read};
 use aws::Aws;
 use schema::Position;
 use std::num::NonZeroU32;
@@ -31,13 +31,27 @@ async fn a_stream_that_was_made_again_is_another_one() {
     assert_ne!(open(&aws, &name).await.incarnation(), stream.incarnation());
     assert!(matches!(stream.check().await, Err(KinesisError::MadeAgain { .. })));
     let from_start = stream.read(&placed.shard, &Position::start(), WAITING).await;
-    assert!(matches!(from_start, Err(ReadError::Unavailable(_))), "{from_start:?}");
-    while append(&stream, &["new"]).await[0].position <= placed.position {
-        // The stand-in counts from the second in which a stream was made.
-        make_again(&aws, &name).await;
-    }
+    assert!(matches!(from_start, Err(ReadError::MadeAgain { .. })), "{from_start:?}");
     let from_old = stream.read(&placed.shard, &placed.position, WAITING).await;
-    assert!(matches!(from_old, Err(ReadError::Trimmed { .. })), "{from_old:?}");
+    assert!(matches!(from_old, Err(ReadError::MadeAgain { .. })), "{from_old:?}");
+}
+
+#[tokio::test]
+async fn a_reader_at_the_tip_takes_nothing_from_a_stream_that_was_made_again() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let stream = open(&aws, &name).await;
+    let placed = append(&stream, &["old"]).await.remove(0);
+    read(&stream, &placed.shard, &Position::start(), 1).await;
+    make_again(&aws, &name).await;
+    append(&stream, &["new"]).await;
+    // The first read may end at an iterator that the old stream gave.
+    let mut reads = Vec::new();
+    while !matches!(reads.last(), Some(Err(ReadError::MadeAgain { .. }))) {
+        assert!(reads.len() < READS_MAX, "{reads:?}");
+        reads.push(stream.read(&placed.shard, &placed.position, WAITING).await.map(|page| page.records));
+        assert!(!matches!(reads.last(), Some(Ok(records)) if !records.is_empty()), "{reads:?}");
+    }
 }
 
 #[tokio::test]
@@ -58,6 +72,19 @@ async fn a_shorter_retention_is_noticed_and_a_longer_one_taken_over() {
     let client = aws_sdk_kinesis::Client::new(&aws.config);
     client.decrease_stream_retention_period().stream_name(&name).retention_period_hours(24).send().await.unwrap();
     assert!(matches!(stream.check().await, Err(KinesisError::Changed { what: "retention", .. })));
+}
+
+#[tokio::test]
+async fn retention_is_raised_once_however_many_ask_and_never_beyond_its_bound() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    assert_eq!(open(&aws, &name).await.keep_longer(DAY).await, Ok(DAY), "nobody allowed it");
+    let options = KinesisOptions { retention_max: 3 * DAY, ..options(&name) };
+    let stream = KinesisStream::open(&aws, options).await.unwrap();
+    let (one, other) = tokio::join!(stream.keep_longer(DAY), stream.keep_longer(DAY));
+    assert_eq!((one, other, stream.kept_for()), (Ok(2 * DAY), Ok(2 * DAY), Some(2 * DAY)));
+    assert_eq!(stream.keep_longer(2 * DAY).await, Ok(3 * DAY));
+    assert_eq!(stream.keep_longer(3 * DAY).await, Ok(3 * DAY));
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! What a process of the compactor does, as its command line has it.
+
+use crate::{Compactor, Worker, WorkerConfig};
+use anyhow::Context;
+use backend::TaskQueues;
+use clap::ValueEnum;
+use service::{Misconfigured, Stop, Tasks, tasks};
+
+/// What a process of the compactor does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Command {
+    /// Plan days that are over and send a task for each group of their outputs; sweep and trim; end
+    Plan,
+    /// Take tasks until stopped
+    Work,
+    /// Do both: plan each night at 00:10 UTC, sweep and trim every hour, and take tasks until stopped
+    Run,
+}
+
+/// What a process does until it is stopped; [`Command::Plan`] is over before that, see [`plan`].
+///
+/// Without queues, [`Command::Run`] compacts by itself.
+///
+/// # Errors
+/// [`Misconfigured`] where there is no queue to work for.
+pub fn spawn(
+    command: Command,
+    compactor: Compactor,
+    worker: WorkerConfig,
+    queues: Option<TaskQueues>,
+    running: &mut Tasks,
+) -> Result<(), Misconfigured> {
+    let queues = match (command, queues) {
+        (Command::Run, None) => {
+            running.spawn("compactor", |stop| compactor.run(stop));
+            return Ok(());
+        }
+        (_, queues) => needed(queues)?,
+    };
+    let TaskQueues { tasks, dead } = queues;
+    if command == Command::Run {
+        let (planner, tasks) = (compactor.clone(), tasks.clone());
+        running.spawn("planner", |stop| planner.run_planner(tasks, stop));
+    }
+    running.spawn("worker", |stop| Worker::new(compactor, worker, tasks, dead).run(stop));
+    Ok(())
+}
+
+/// Plans, sweeps and trims once, and prints what was planned; a signal ends it early.
+///
+/// # Errors
+/// As [`Compactor::plan_once`]; [`Misconfigured`] where there is no queue for the tasks.
+pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>) -> anyhow::Result<()> {
+    let (queues, stop) = (needed(queues)?, Stop::new());
+    let stopped = async {
+        tasks::signal().await;
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        planned = compactor.plan_once(&*queues.tasks, &stop) => println!("{}", planned.context("plan")?),
+        () = stopped => {}
+    }
+    Ok(())
+}
+
+fn needed(queues: Option<TaskQueues>) -> Result<TaskQueues, Misconfigured> {
+    queues.ok_or_else(|| Misconfigured::because("--task-queue is empty: `plan` and `work` need one, `run` does not"))
+}
