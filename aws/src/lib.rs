@@ -4,14 +4,20 @@
 //! only where it is told to. **Unit**: what AWS bills a call by.
 
 mod calls;
+mod charge;
 mod failure;
 mod meter;
+mod prices;
 mod settings;
+mod summary;
 
 pub use calls::Calls;
+pub use charge::{Charge, Plan, charge};
 pub use failure::{Failure, code};
 pub use meter::{Count, Meter};
+pub use prices::{Price, Prices};
 pub use settings::Settings;
+pub use summary::Summary;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;

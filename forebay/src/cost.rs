@@ -6,24 +6,22 @@
 
 mod bill;
 mod model;
-mod prices;
 mod sizes;
 mod table;
 mod units;
 
-pub use bill::{Bill, Plan};
+pub use aws::{Plan, Prices};
+pub use bill::Bill;
 pub use model::{Modelled, Settings, Workload, modelled};
-pub use prices::Prices;
 pub use sizes::Sizes;
 pub use table::{Target, targets};
 pub use units::{Counted, Run, Used};
 
 use crate::generate::rate::Rate;
 use anyhow::Context;
-use bill::{Charge, charge};
 use clap::Parser;
 use service::settings::duration;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,9 +72,11 @@ pub struct CostArgs {
     pub record_level: Option<i32>,
 }
 
-/// The services' settings, by their own defaults and environment variables.
+/// The services' settings, by their own defaults on AWS and environment variables.
 #[derive(Debug, Parser)]
 struct Services {
+    #[command(flatten)]
+    _backend: backend::Settings,
     #[command(flatten)]
     gateway: ingest_gateway::Config,
     #[command(flatten)]
@@ -90,8 +90,8 @@ struct Services {
 impl CostArgs {
     /// The services' settings with those that were given above them, and the level of compression.
     fn settings(&self) -> anyhow::Result<(Settings, i32)> {
-        let Services { gateway, dedup, writer, compactor } =
-            Services::try_parse_from(["cost"]).context("read the services' settings from the environment")?;
+        let Services { gateway, dedup, writer, compactor, .. } = Services::try_parse_from(["cost", "--backend", "aws"])
+            .context("read the services' settings from the environment")?;
         let settings = Settings {
             linger: self.linger.unwrap_or(gateway.linger),
             flushes_max: gateway.flushes_max,
@@ -195,29 +195,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// What a process counted, and what its calls cost with streams on demand; a line each, for the end of a process.
-pub fn summary(counts: &[aws::Count], prices: &Prices) -> String {
-    let mut text = String::new();
-    let (mut total, mut unknown) = (0.0, 0);
-    for &aws::Count { service, operation, unit, total: count } in counts {
-        let charge = charge(prices, Plan::OnDemand, service, operation, unit);
-        let dollars = charge.dollars(count as f64);
-        let cost = match charge {
-            Charge::Free => "-".to_owned(),
-            Charge::Each(..) => format!("${dollars:.6}"),
-            Charge::Unknown => "no price known".to_owned(),
-        };
-        total += dollars;
-        unknown += usize::from(charge == Charge::Unknown);
-        let count = table::grouped(count as f64);
-        writeln!(text, "{service:<10}{operation:<28}{unit:<20}{count:>16}{cost:>16}").expect("a string takes any text");
-    }
-    let without = if unknown == 0 { String::new() } else { format!(", without {unknown} units of no known price") };
-    writeln!(text, "calls to AWS: ${total:.6} at list prices of {}{without}", prices.date)
-        .expect("a string takes any text");
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,9 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_million_events_cost_what_they_should_once_each_stage_waits_for_company() {
-        let settings = ["--shards", "2", "--linger", "200ms", "--dedup-linger", "5s", "--record-level", "1"];
-        for bill in report(&settings).bills {
+    fn a_million_events_cost_what_they_should_by_the_defaults_on_aws() {
+        for bill in report(&[]).bills {
             for target in targets(&bill) {
                 assert!(target.is_met(), "{target:?} at {} events/s\n{bill}", bill.events_per_second);
             }
@@ -278,19 +254,5 @@ mod tests {
         assert_eq!((ours.flush_bytes_max, ours.shards), (services.flush_bytes_max, 4));
         assert_eq!(ours.linger, Duration::ZERO);
         assert!(services.flush_interval >= Duration::from_secs(1), "{services:?}");
-    }
-
-    #[test]
-    fn a_process_says_what_its_calls_cost() {
-        let counts = [count("PutItem", "requests", 3), count("PutItem", "write_units", 1_000_000)];
-        let summary = summary(&counts, &Prices::us_east_1());
-        assert!(summary.contains("1,000,000       $0.625000"), "{summary}");
-        assert!(summary.ends_with("calls to AWS: $0.625000 at list prices of 2026-11\n"), "{summary}");
-    }
-
-    #[test]
-    fn a_process_says_what_it_cannot_price() {
-        let summary = summary(&[count("PutItem", "furlongs", 1)], &Prices::us_east_1());
-        assert!(summary.contains("no price known") && summary.contains("without 1 units"), "{summary}");
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! **Batch**: events that share a request. **Connection**: takes the next batch that is due, sends it until it is
 //! acknowledged, records its ids in the ledger file, and only then counts it. What the gateway says of each event is held
-//! against what the generator knows of it: a **mismatch** fails the run.
+//! against what the generator knows of it: a **mismatch** fails the run. **Directly**: past all gateways, into the stream.
 
 use crate::acked::{Lines, Recorder};
 use anyhow::{Context, bail};
+use backend::{Cloud, OnAws};
 use bytes::Bytes;
 use client::{Client, Key, Target, Url};
 use deliver::{Delivered, Patience, deliver};
+use direct::Direct;
 use events::{EVENT_TYPES_MAX, Factory, Made, Mix, Timeline};
 use outcome::Outcome;
 use rate::{Rate, count};
@@ -18,11 +20,13 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::Stream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub mod client;
 pub mod deliver;
+mod direct;
 pub mod events;
 mod outcome;
 mod progress;
@@ -56,6 +60,11 @@ const AFTER_STOP: Duration = Duration::from_secs(5);
 /// Sends made-up events, a million an hour unless told otherwise, for as long as it runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
+    /// What takes the events: a gateway, or the raw stream itself, where they are as a producer without a gateway puts
+    /// them there
+    #[arg(long, default_value = "gateway")]
+    pub to: To,
+
     /// Where to: http://HOST:PORT, or with the path as well
     #[arg(long, env = "FOREBAY_URL", default_value = "http://127.0.0.1:8080")]
     pub url: Url,
@@ -115,6 +124,17 @@ pub struct Args {
     /// How long a batch is sent again before the run fails
     #[arg(long, default_value = "5m", value_parser = settings::duration)]
     pub retry_for: Duration,
+
+    /// Where the raw stream is, for `--to kinesis`
+    #[command(flatten)]
+    pub cloud: Cloud,
+}
+
+/// What takes the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum To {
+    Gateway,
+    Kinesis,
 }
 
 impl Args {
@@ -156,6 +176,20 @@ impl Args {
         Factory::new(seed, &Mix { duplicates, invalid, late, event_types }, timeline)
     }
 
+    async fn way(&self, env: &Env) -> anyhow::Result<Way> {
+        match self.to {
+            To::Gateway => Ok(Way::Gateway(Arc::new(Target::new(&self.url, self.key.as_ref())?))),
+            To::Kinesis => Ok(Way::Stream(OnAws::open(&self.cloud, env).await?.raw().await?)),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self.to {
+            To::Gateway => self.url.to_string(),
+            To::Kinesis => format!("the stream {}", self.cloud.names.raw_stream),
+        }
+    }
+
     fn patience(&self) -> Patience {
         Patience { pause_first: PAUSE_FIRST, pause_max: PAUSE_MAX, tried_for: self.retry_for, after_stop: AFTER_STOP }
     }
@@ -179,12 +213,13 @@ async fn run_with(args: &Args, patience: Patience, env: &Env, stop: Stop) -> any
         Some(path) => Some(open_recorder(path.clone(), args, seed).await?),
         None => None,
     };
-    eprintln!("sending to {} with --seed {seed}", args.url);
+    let way = args.way(env).await?;
+    eprintln!("sending to {} with --seed {seed}", args.place());
     let start = Instant::now();
     let run = Arc::new(Run {
         factory: args.factory(seed, env.now()),
         schedule: Schedule::new(args.load(), start),
-        target: Arc::new(Target::new(&args.url, args.key.as_ref())?),
+        way,
         recorder,
         patience,
         tally: Tally::default(),
@@ -216,12 +251,35 @@ async fn join(mut connections: JoinSet<()>) {
     }
 }
 
+/// Where connections lead.
+#[derive(Clone, Debug)]
+enum Way {
+    Gateway(Arc<Target>),
+    Stream(Arc<dyn Stream>),
+}
+
+/// One connection.
+#[derive(Debug)]
+enum Connection {
+    Gateway(Client),
+    Direct(Direct),
+}
+
+impl Way {
+    fn connection(&self) -> Connection {
+        match self {
+            Way::Gateway(target) => Connection::Gateway(Client::new(target.clone())),
+            Way::Stream(stream) => Connection::Direct(Direct::new(stream.clone())),
+        }
+    }
+}
+
 /// What the connections share.
 #[derive(Debug)]
 struct Run {
     factory: Factory,
     schedule: Schedule,
-    target: Arc<Target>,
+    way: Way,
     recorder: Option<Recorder>,
     patience: Patience,
     tally: Tally,
@@ -231,10 +289,10 @@ struct Run {
 impl Run {
     /// Sends batches until none is left, until `stop`, or until the run has failed.
     async fn serve_connection(self: Arc<Run>) {
-        let mut client = Client::new(self.target.clone());
+        let mut connection = self.way.connection();
         let mut made = Vec::new();
         while let Some(batch) = self.next_batch().await {
-            if let Err(failure) = self.send(&mut client, batch, &mut made).await {
+            if let Err(failure) = self.send(&mut connection, batch, &mut made).await {
                 self.tally.failed(format!("{failure:#}"));
                 self.stop.cancel();
             }
@@ -254,10 +312,15 @@ impl Run {
         }
     }
 
-    async fn send(&self, client: &mut Client, batch: Batch, made: &mut Vec<Made>) -> anyhow::Result<()> {
+    async fn send(&self, connection: &mut Connection, batch: Batch, made: &mut Vec<Made>) -> anyhow::Result<()> {
         let bytes = self.write(batch, made);
         let sent = Instant::now();
-        match deliver(client, bytes, self.patience, &self.tally, &self.stop).await {
+        let Run { patience, tally, stop, .. } = self;
+        let delivered = match connection {
+            Connection::Gateway(client) => deliver(client, bytes, *patience, tally, stop).await,
+            Connection::Direct(direct) => direct.deliver(&bytes, made, *patience, tally, stop).await,
+        };
+        match delivered {
             Delivered::Acknowledged { answer, at } => {
                 let Outcome { lines, mismatch } = Outcome::of(made, &answer);
                 if let Some(recorder) = &self.recorder {

@@ -107,13 +107,14 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_WINDOW", default_value = "24h", value_parser = settings::duration)]
     pub dedup_window: Duration,
 
-    /// How long events wait for company before they are sent; the time that the stream takes to answer does it already
-    #[arg(long, env = "FOREBAY_LINGER", default_value = "0s", value_parser = settings::duration)]
+    /// How long events wait for company before they are sent; the time that a log on this disk takes to answer does it
+    /// already. 200ms on AWS, where each record is paid for: answers take so much longer
+    #[arg(long, env = "FOREBAY_LINGER", default_value = "0s", default_value_if("backend", "aws", "200ms"), value_parser = settings::duration)]
     pub linger: Duration,
 
     /// zstd level of records, -7 to 9: below 0 they are larger and cost the processor less, which is right where a log on
-    /// this disk takes them; 1 where a stream is paid for by its bytes
-    #[arg(long, env = "FOREBAY_RECORD_LEVEL", default_value = "-1", value_parser = record_level, allow_negative_numbers = true)]
+    /// this disk takes them; 1 on AWS, where a stream is paid for by its bytes
+    #[arg(long, env = "FOREBAY_RECORD_LEVEL", default_value = "-1", default_value_if("backend", "aws", "1"), value_parser = record_level, allow_negative_numbers = true)]
     pub record_level: i32,
 
     /// Appends to the stream at a time

@@ -1,6 +1,7 @@
 //! Bills as text.
 
-use super::bill::{Bill, Line, Plan};
+use super::bill::{Bill, Line};
+use aws::Plan;
 use std::fmt;
 
 const SERVICES: [&str; 4] = ["kinesis", "dynamodb", "s3", "sqs"];
@@ -103,9 +104,9 @@ pub(super) fn grouped(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prices::Prices;
     use super::super::units::Used;
     use super::*;
+    use aws::Prices;
 
     fn bill(events_per_second: f64, write_units: f64) -> Bill {
         let used = [Used::new("dynamodb", "PutItem", "write_units", write_units)];

@@ -37,17 +37,24 @@ pub async fn deliver(client: &mut Client, batch: Bytes, patience: Patience, tall
     let give_up = Instant::now() + patience.tried_for;
     let mut last = "not sent".to_string();
     let mut attempts = Attempts { client, batch, patience, give_up, tally, last: &mut last };
-    let stopped = async {
-        stop.cancelled().await;
-        tokio::time::sleep(patience.after_stop).await;
-    };
-    let delivered = tokio::select! {
-        biased;
-        delivered = attempts.run() => delivered,
-        () = tokio::time::sleep_until(give_up) => None,
-        () = stopped => None,
-    };
-    delivered.unwrap_or(Delivered::GaveUp { last })
+    let delivered = patience.bound(attempts.run(), stop).await;
+    delivered.flatten().unwrap_or(Delivered::GaveUp { last })
+}
+
+impl Patience {
+    /// What comes of `attempts`, unless patience is over before.
+    pub(super) async fn bound<T>(&self, attempts: impl Future<Output = T>, stop: &Stop) -> Option<T> {
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.after_stop).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = attempts => Some(outcome),
+            () = tokio::time::sleep(self.tried_for) => None,
+            () = stopped => None,
+        }
+    }
 }
 
 struct Attempts<'a> {

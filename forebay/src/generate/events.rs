@@ -5,7 +5,7 @@
 
 use super::rate::Rate;
 use dice::{Dice, mix};
-use schema::EventId;
+use schema::{EventId, Reason};
 use std::ops::Range;
 use std::time::Duration;
 use text::{put, put_decimal, put_hex, put_timestamp};
@@ -119,6 +119,21 @@ impl Flaw {
         Flaw::UserIsAnObject,
         Flaw::PropertiesAreAList,
     ];
+
+    /// What should be said of it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Flaw::CutOff => Reason::BadJson,
+            Flaw::NotUtf8 => Reason::BadUtf8,
+            Flaw::BadUuid => Reason::BadUuid,
+            Flaw::NoId | Flaw::NoName | Flaw::NoTime => Reason::MissingField,
+            Flaw::NameWithoutColon | Flaw::NameIsANumber => Reason::BadEventName,
+            Flaw::TimeInWords => Reason::BadTimestamp,
+            Flaw::FromTheFuture => Reason::InTheFuture,
+            Flaw::TooOld => Reason::TooOld,
+            Flaw::NotAnObject | Flaw::UserIsAnObject | Flaw::PropertiesAreAList => Reason::BadType,
+        }
+    }
 }
 
 /// What a line is.

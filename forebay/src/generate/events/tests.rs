@@ -1,5 +1,4 @@
 use super::*;
-use schema::Reason;
 use schema::json::batch::{Layout, Measure, for_each_item};
 use schema::json::event::EventReader;
 use schema::validate::Rules;
@@ -166,21 +165,6 @@ fn any_number_of_types_can_be_asked_for() {
     }
 }
 
-/// What a gateway should say of a flaw.
-fn reason_for(flaw: Flaw) -> Reason {
-    match flaw {
-        Flaw::CutOff => Reason::BadJson,
-        Flaw::NotUtf8 => Reason::BadUtf8,
-        Flaw::BadUuid => Reason::BadUuid,
-        Flaw::NoId | Flaw::NoName | Flaw::NoTime => Reason::MissingField,
-        Flaw::NameWithoutColon | Flaw::NameIsANumber => Reason::BadEventName,
-        Flaw::TimeInWords => Reason::BadTimestamp,
-        Flaw::FromTheFuture => Reason::InTheFuture,
-        Flaw::TooOld => Reason::TooOld,
-        Flaw::NotAnObject | Flaw::UserIsAnObject | Flaw::PropertiesAreAList => Reason::BadType,
-    }
-}
-
 #[test]
 fn the_event_contract_takes_what_is_valid_and_refuses_each_flaw_for_its_reason() {
     const LINES: u64 = 20_000;
@@ -196,7 +180,7 @@ fn the_event_contract_takes_what_is_valid_and_refuses_each_flaw_for_its_reason()
         let found = item.outcome.map(|valid| valid.id).map_err(|rejection| rejection.reason);
         let expected = match made {
             Made::Fresh(id) | Made::Copy { id, .. } => Ok(*id),
-            Made::Invalid(flaw) => Err(reason_for(*flaw)),
+            Made::Invalid(flaw) => Err(flaw.reason()),
         };
         assert_eq!(found, expected, "{made:?}: {}", String::from_utf8_lossy(item.original));
     })

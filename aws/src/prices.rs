@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 /// The prices that come with the binary.
-const US_EAST_1: &str = include_str!("../../prices/us-east-1.toml");
+const US_EAST_1: &str = include_str!("../prices/us-east-1.toml");
 
 /// What so much of a unit costs.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
