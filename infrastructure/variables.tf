@@ -131,7 +131,7 @@ variable "record_level" {
 variable "dedup_linger" {
   description = "Pause of the dedup stage between two reads that found little: longer is fewer ledger writes and less freshness."
   type        = string
-  default     = "1s"
+  default     = "5s"
 }
 
 variable "flush_interval" {

@@ -57,7 +57,6 @@ module "forebay" {
   # Two shards, one a stream, cost less than two on-demand streams, which are billed by the hour.
   stream_shards = { raw = 1, clean = 1 }
   # Fewer and larger decisions and objects: freshness is what few events can spare.
-  dedup_linger   = "5s"
   flush_interval = "5min"
 
   gateway   = { tasks_min = 2, tasks_max = 2, cpu = 256, memory = 512, requests_each_minute = 60000 }
