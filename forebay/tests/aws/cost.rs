@@ -4,10 +4,10 @@
 //! large as they would be. A million events would take an hour and count the same units for each: from the second minute
 //! on nothing is new but the deletion of old entries, which is added here at what it will cost.
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, free_address};
 use crate::metrics;
 use forebay::cost::{Counted, Run};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 /// A minute and a half: every writer makes objects at least once on its own.
 const EVENTS: u64 = 27_000;
@@ -83,8 +83,4 @@ fn written(fleet: &Fleet, counts: Vec<Counted>) -> String {
     let path = format!("{}-units.json", fleet.receipts());
     std::fs::write(&path, serde_json::to_vec(&run).unwrap()).unwrap();
     path
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -236,7 +236,7 @@ fn path_of(binary: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_forebay")).with_file_name(binary)
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! A deployment: one worker after the other is asked to stop, and another takes its place.
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Member, free_address};
 use ledger::dynamodb::DynamoLedger;
 use ledger::{Ledger, for_each_slot};
 
@@ -27,6 +27,14 @@ async fn written(fleet: &Fleet) -> (u64, u64) {
     (rows, redelivered)
 }
 
+/// Starts a worker, and waits until it is ready.
+async fn start(fleet: &mut Fleet, binary: &str, args: &[&str]) -> Member {
+    let admin = free_address();
+    let member = fleet.start(binary, &[args, &["--admin-addr", &admin.to_string()]].concat());
+    fleet.wait_until_ready(admin).await;
+    member
+}
+
 #[tokio::test]
 async fn a_rolling_restart_under_load_loses_nothing_and_redelivers_next_to_nothing() {
     let mut fleet = Fleet::set_up("restart").await;
@@ -34,13 +42,13 @@ async fn a_rolling_restart_under_load_loses_nothing_and_redelivers_next_to_nothi
     let workers = [("dedup-service", &[][..]), ("writer-service", &["--flush-interval", "1s"][..])];
     let mut running = Vec::new();
     for (binary, args) in [workers, workers].concat() {
-        running.push((binary, args, fleet.start(binary, args)));
+        running.push((binary, args, start(&mut fleet, binary, args).await));
     }
     fleet.wait_until_ready(gateway).await;
     let load = fleet.start_to_generate(gateway, &LOAD);
     for (binary, args, member) in running {
         fleet.stop(member);
-        fleet.start(binary, args);
+        start(&mut fleet, binary, args).await;
     }
     fleet.stop(load);
     fleet.audit_is_clean();
