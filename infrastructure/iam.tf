@@ -103,6 +103,7 @@ data "aws_iam_policy_document" "dedup_service" {
       "kinesis:DescribeStreamSummary",
       "kinesis:GetRecords",
       "kinesis:GetShardIterator",
+      "kinesis:IncreaseStreamRetentionPeriod",
       "kinesis:ListShards",
       "kinesis:PutRecords",
     ]
@@ -171,6 +172,7 @@ data "aws_iam_policy_document" "writer_service" {
       "kinesis:DescribeStreamSummary",
       "kinesis:GetRecords",
       "kinesis:GetShardIterator",
+      "kinesis:IncreaseStreamRetentionPeriod",
       "kinesis:ListShards",
     ]
     resources = [aws_kinesis_stream.stream["clean"].arn]
