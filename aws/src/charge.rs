@@ -2,7 +2,8 @@
 
 use crate::prices::{Price, Prices};
 
-const KB_PER_GB: f64 = 1024.0 * 1024.0;
+/// As AWS bills bytes.
+pub const KB_PER_GB: f64 = 1024.0 * 1024.0;
 
 /// How streams are paid for. The rest is on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ mod settings;
 mod summary;
 
 pub use calls::Calls;
-pub use charge::{Charge, Plan, charge};
+pub use charge::{Charge, KB_PER_GB, Plan, charge};
 pub use failure::{Failure, code};
 pub use meter::{Count, Meter};
 pub use prices::{Price, Prices};

@@ -12,7 +12,7 @@ use crate::voids::Voids;
 use crate::window::{Window, minute_of};
 use ledger::keeper::Ending;
 use ledger::{Ledger, LedgerError, Walk, append_until_decided, for_each_slot};
-use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, READ_ON_MAX, RETRY_PAUSE};
+use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE, ReadingOn};
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
 use schema::{ChainId, HashKey, Kind, Origin, Position, record};
 use service::{Env, Halt, Rule, Rules, Stop};
@@ -64,8 +64,7 @@ pub struct Owner {
     /// When the shard is worth reading again.
     read_at: Instant,
     lag: Lag,
-    /// Since it was asked to.
-    stopping_since: Option<Instant>,
+    reading_on: ReadingOn,
 }
 
 impl Owner {
@@ -106,7 +105,7 @@ impl Owner {
             last_sure,
             read_at: last_sure,
             lag: Lag::default(),
-            stopping_since: None,
+            reading_on: ReadingOn::default(),
         };
         owner.resume().await?;
         Ok(owner)
@@ -276,7 +275,7 @@ impl Owner {
             return Ok(false);
         }
         let stopping = stop.is_cancelled();
-        if stopping && self.stopping_since.get_or_insert_with(Instant::now).elapsed() > READ_ON_MAX {
+        if self.reading_on.is_over(stop) {
             return Ok(false);
         }
         let busy = stopping || !self.outbox.is_empty();

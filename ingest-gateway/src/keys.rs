@@ -156,14 +156,17 @@ fn sender(keys: &[WriteKey], presented: Option<&[u8]>) -> Option<Sender> {
 
 /// The key in `Authorization: Bearer`, in `X-Write-Key`, or in `?write_key=`, where a beacon has to put it.
 pub(crate) fn presented<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a [u8]> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    let header = || headers.get("x-write-key").map(|value| value.as_bytes());
     let query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("write_key=")).map(str::as_bytes);
-    bearer.or_else(header).or_else(query)
+    in_headers(headers).or_else(query)
+}
+
+pub(crate) fn in_headers(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    bearer.or_else(|| headers.get("x-write-key").map(|value| value.as_bytes()))
 }
 
 /// The token of an `Authorization: Bearer` value.
-pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
+fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }

@@ -5,10 +5,12 @@
 
 mod error;
 mod lag;
+mod reading_on;
 mod stage;
 
 pub use error::OwnerError;
 pub use lag::Lag;
+pub use reading_on::ReadingOn;
 pub use stage::{Shards, Stage};
 
 use ledger::Patience;
@@ -22,7 +24,3 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How an owner waits for the ledger: five seconds of silence are an outage, and whoever comes next goes on.
 pub const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
-
-/// How long an owner that was asked to stop reads on to the tip, which a shard under load may never let it reach. Well
-/// below the grace of a process: what was read must be finished as well.
-pub const READ_ON_MAX: Duration = Duration::from_secs(5);

@@ -3,7 +3,6 @@
 use crate::health::report_to_grpc;
 use crate::{Health, Stop};
 use axum::Router;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,20 +10,26 @@ use tokio::net::TcpListener;
 
 /// Routes to merge into a process's HTTP server, or to serve alone.
 pub fn routes(health: Health) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health)
+    let told =
+        |reasons: &[(String, String)]| reasons.iter().map(|(part, reason)| format!("{part}: {reason}\n")).collect();
+    checks(health, told).route("/metrics", get(metrics))
 }
 
 /// What may be seen by everybody: whether the process lives and is ready, and nothing of its inside.
 pub fn public_routes(health: Health) -> Router {
-    let is_ready = async |State(health): State<Health>| match health.reasons().is_empty() {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    checks(health, |_| "not ready\n".to_string())
+}
+
+/// `told` makes the answer of a process that is not ready from the reasons.
+fn checks(health: Health, told: fn(&[(String, String)]) -> String) -> Router {
+    let ready = move || async move {
+        let reasons = health.reasons();
+        match reasons.is_empty() {
+            true => "ready\n".into_response(),
+            false => (StatusCode::SERVICE_UNAVAILABLE, told(&reasons)).into_response(),
+        }
     };
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(is_ready)).with_state(health)
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
 /// Serves the admin routes, and the gRPC health protocol for `service`, on an address of their own until it is dropped.
@@ -45,15 +50,6 @@ pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: S
         () = async { tokio::join!(said, not_ready); } => {}
     }
     Ok(())
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    let reasons = health.reasons();
-    if reasons.is_empty() {
-        return "ready\n".into_response();
-    }
-    let lines: String = reasons.iter().map(|(part, reason)| format!("{part}: {reason}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
 async fn metrics() -> Response {

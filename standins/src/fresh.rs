@@ -13,3 +13,11 @@ static NAMES: AtomicU32 = AtomicU32::new(0);
 pub fn fresh_name(prefix: &str) -> String {
     format!("{prefix}-{:016x}-{}", *PROCESS, NAMES.fetch_add(1, Ordering::Relaxed))
 }
+
+/// Settings that name an installation of a test's own: each of its resources by an environment variable.
+pub fn fresh_names(prefix: &str) -> Vec<(String, String)> {
+    let fresh = fresh_name(prefix);
+    let resources = ["RAW_STREAM", "CLEAN_STREAM", "TABLE", "BUCKET", "OVERFLOW_QUEUE", "TASK_QUEUE"];
+    let named = |resource: &str| format!("{fresh}-{}", resource.to_ascii_lowercase().replace('_', "-"));
+    resources.map(|resource| (format!("FOREBAY_{resource}"), named(resource))).to_vec()
+}

@@ -17,7 +17,7 @@ pub mod scripted;
 mod server;
 
 pub use connection::{connect, environment, identity, settings};
-pub use fresh::fresh_name;
+pub use fresh::{fresh_name, fresh_names};
 pub use home::{Home, StandInError};
 pub use lease::Lease;
 pub use server::Server;

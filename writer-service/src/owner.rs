@@ -17,7 +17,7 @@ use lake::parquet_file::{self, Identity, ObjectError};
 use lake::{Lake, LakeError};
 use ledger::keeper::Ending;
 use ledger::{Ledger, LedgerError, append_until_decided, for_each_slot};
-use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, READ_ON_MAX, RETRY_PAUSE};
+use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE, ReadingOn};
 use schema::rows::Rows;
 use schema::v1::{Announcement, LakeObject, WriterGenesis, writer_entry};
 use schema::{ChainId, Position};
@@ -146,8 +146,7 @@ pub struct Owner {
     /// When the shard is worth reading again.
     read_at: Instant,
     lag: Lag,
-    /// Since it was asked to.
-    stopping_since: Option<Instant>,
+    reading_on: ReadingOn,
 }
 
 impl Owner {
@@ -180,7 +179,7 @@ impl Owner {
             last_sure,
             read_at: last_sure,
             lag: Lag::default(),
-            stopping_since: None,
+            reading_on: ReadingOn::default(),
         };
         owner.resume().await?;
         Ok(owner)
@@ -281,10 +280,11 @@ impl Owner {
     }
 
     /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end.
-    /// Once asked to stop, it reads on to the tip without waiting, for a while: who stops the stages in order leaves nothing to redo.
+    /// Once asked to stop, it reads on to the tip without waiting, for a while: who stops the stages in order leaves nothing
+    /// to redo.
     async fn read(&mut self, stop: &Stop) -> Result<(bool, bool), OwnerError> {
         let stopping = stop.is_cancelled();
-        if stopping && self.stopping_since.get_or_insert_with(Instant::now).elapsed() > READ_ON_MAX {
+        if self.reading_on.is_over(stop) {
             return Ok((false, false));
         }
         let wait = if stopping { Duration::ZERO } else { self.wait() };

@@ -5,7 +5,7 @@
 
 use super::model::{LAKE_BYTES_PER_EVENT, shards_for};
 use super::units::{MILLION, Used, sum};
-use aws::{Charge, Plan, Price, Prices, charge};
+use aws::{Charge, KB_PER_GB, Plan, Price, Prices, charge};
 
 /// A month as AWS counts it. Source: <https://calculator.aws/>
 const MONTH_HOURS: f64 = 730.0;
@@ -15,7 +15,6 @@ const MONTH_DAYS: f64 = MONTH_HOURS / 24.0;
 /// Raw and clean.
 const STREAMS: f64 = 2.0;
 
-const KB_PER_GB: f64 = 1024.0 * 1024.0;
 const BYTES_PER_GB: f64 = KB_PER_GB * 1024.0;
 
 /// What an account with On-demand Advantage pays for at least, in and out alike, in KB per second.

@@ -24,7 +24,7 @@ struct Queues {
 impl Queues {
     async fn of(fleet: &Fleet) -> Queues {
         let aws = standins::connect(&standins::queue().await);
-        let name = fleet.variable("FOREBAY_TASK_QUEUE");
+        let name = fleet.name_of("TASK_QUEUE");
         let open = async |name: &str| SqsQueue::open(&aws, name).await.unwrap();
         Queues { tasks: open(name).await, dead: open(&dead_letters_of(name)).await }
     }
@@ -72,8 +72,7 @@ fn generate_late(fleet: &Fleet, gateway: std::net::SocketAddr) {
 async fn workers_merge_past_days_though_one_is_killed_and_days_are_planned_twice() {
     let mut fleet = Fleet::set_up("compaction").await;
     let gateway = fleet.gateway();
-    fleet.start("dedup-service", &[]);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.workers();
     fleet.wait_until_ready(gateway).await;
     generate_late(&fleet, gateway);
     fleet.audit_is_clean();
@@ -129,7 +128,7 @@ async fn a_queue_that_gives_tasks_up_too_soon_is_refused_with_both_settings() {
         let output = fleet.command("compactor").args([command, "--task-attempts", "10"]).output().unwrap();
         let (code, said) = (output.status.code(), said(&output));
         assert!(code == Some(2) && said.contains("--task-attempts is 10"), "{command}: {code:?} {said}");
-        assert!(said.contains("maxReceiveCount") && said.contains(fleet.variable("FOREBAY_TASK_QUEUE")), "{said}");
+        assert!(said.contains("maxReceiveCount") && said.contains(fleet.name_of("TASK_QUEUE")), "{said}");
     }
     for command in ["plan", "work"] {
         let output = fleet.command("compactor").args([command, "--task-queue", ""]).output().unwrap();

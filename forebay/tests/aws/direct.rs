@@ -6,8 +6,7 @@ use crate::fleet::Fleet;
 #[tokio::test]
 async fn events_that_a_producer_puts_into_the_raw_stream_are_in_the_lake_once() {
     let mut fleet = Fleet::set_up("direct").await;
-    fleet.start("dedup-service", &[]);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.workers();
     let load = ["--total", "1000", "--batch", "50", "--max", "--duplicates", "5%", "--invalid", "3%"];
     let ledger = fleet.receipts();
     fleet.forebay(&[&["generate", "--to", "kinesis", "--ledger", &ledger], &load[..]].concat());

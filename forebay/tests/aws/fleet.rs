@@ -36,11 +36,7 @@ impl Fleet {
     /// Makes streams of two shards, table, bucket and queue.
     pub(crate) async fn set_up(name: &str) -> Fleet {
         let mut environment = standins::environment().await;
-        let fresh = standins::fresh_name(name);
-        let named = ["RAW_STREAM", "CLEAN_STREAM", "TABLE", "BUCKET", "OVERFLOW_QUEUE", "TASK_QUEUE"];
-        environment.extend(named.map(|what| {
-            (format!("FOREBAY_{what}"), format!("{fresh}-{}", what.to_ascii_lowercase().replace('_', "-")))
-        }));
+        environment.extend(standins::fresh_names(name));
         environment.extend(
             [("FOREBAY_BACKEND", "aws"), ("FOREBAY_S3_PATH_STYLE", "true"), ("FOREBAY_STREAM_CHECK_EVERY", "5s")]
                 .map(|(key, value)| (key.into(), value.into())),
@@ -55,12 +51,6 @@ impl Fleet {
     /// directly, as ever.
     pub(crate) fn detour(&mut self, server: Server, endpoint: Endpoint) {
         self.detours.push((server.variable().to_string(), endpoint.url));
-    }
-
-    /// The value of an environment variable of its processes.
-    pub(crate) fn variable(&self, name: &str) -> &str {
-        let found = self.environment.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name} is set"))
     }
 
     pub(crate) fn command(&self, binary: &str) -> Command {
@@ -109,6 +99,19 @@ impl Fleet {
         http
     }
 
+    /// Starts a worker of each stage, of which the writer makes objects soon.
+    pub(crate) fn workers(&mut self) -> [Member; 2] {
+        [self.dedup(), self.writer()]
+    }
+
+    pub(crate) fn dedup(&mut self) -> Member {
+        self.start("dedup-service", &[])
+    }
+
+    pub(crate) fn writer(&mut self) -> Member {
+        self.start("writer-service", &["--flush-interval", "1s"])
+    }
+
     pub(crate) async fn wait_until_ready(&self, address: SocketAddr) {
         let check = ["--check-health".to_string(), address.to_string()];
         let is_ready = || self.command("ingest-gateway").args(&check).output().unwrap().status.success();
@@ -117,14 +120,17 @@ impl Fleet {
 
     /// Sends events until all are acknowledged, and writes down which.
     pub(crate) fn generate(&self, gateway: SocketAddr, args: &[&str]) {
-        let (url, ledger) = (format!("http://{gateway}"), self.receipts());
-        self.forebay(&[&["generate", "--url", &url, "--ledger", &ledger], args].concat());
+        self.forebay(&words(&self.sending(gateway, args)));
     }
 
     /// As [`Fleet::generate`], until it is stopped.
     pub(crate) fn start_to_generate(&mut self, gateway: SocketAddr, args: &[&str]) -> Member {
+        self.start("forebay", &words(&self.sending(gateway, args)))
+    }
+
+    fn sending(&self, gateway: SocketAddr, args: &[&str]) -> Vec<String> {
         let (url, ledger) = (format!("http://{gateway}"), self.receipts());
-        self.start("forebay", &[&["generate", "--url", &url, "--ledger", &ledger], args].concat())
+        [&["generate", "--url", &url, "--ledger", &ledger], args].concat().into_iter().map(str::to_owned).collect()
     }
 
     /// Everything acknowledged is in the lake once, and nothing else is.
@@ -132,7 +138,7 @@ impl Fleet {
         self.forebay(&["audit", "--wait", SETTLE, "--ledger", &self.receipts()]);
     }
 
-    /// What one of its resources is called: `RAW_STREAM`, `CLEAN_STREAM`.
+    /// What one of its resources is called: `RAW_STREAM`, `TASK_QUEUE`.
     pub(crate) fn name_of(&self, what: &str) -> &str {
         let variable = format!("FOREBAY_{what}");
         let (_, name) = self.environment.iter().find(|(key, _)| *key == variable).unwrap();
@@ -234,6 +240,10 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Binaries of the workspace lie in one folder.
 fn path_of(binary: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_forebay")).with_file_name(binary)
+}
+
+fn words(owned: &[String]) -> Vec<&str> {
+    owned.iter().map(String::as_str).collect()
 }
 
 pub(crate) fn free_address() -> SocketAddr {

@@ -41,8 +41,7 @@ const MADE_AGAIN: [&str; 3] = ["halt: stream", "deleted and made again", "start 
 async fn a_clean_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     let mut fleet = Fleet::set_up("clean-again").await;
     let gateway = fleet.gateway();
-    let dedup = fleet.start("dedup-service", &[]);
-    let writer = fleet.start("writer-service", &["--flush-interval", "1s"]);
+    let [dedup, writer] = fleet.workers();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
     fleet.audit_is_clean();
@@ -50,8 +49,7 @@ async fn a_clean_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     halts(&mut fleet, writer, &MADE_AGAIN).await;
     halts(&mut fleet, dedup, &MADE_AGAIN).await;
     fleet.generate(gateway, &LOAD);
-    fleet.start("dedup-service", &[]);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.workers();
     fleet.audit_is_clean();
     fleet.stop_all();
 }
@@ -60,8 +58,8 @@ async fn a_clean_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
 async fn a_raw_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     let mut fleet = Fleet::set_up("raw-again").await;
     let gateway = fleet.gateway();
-    let (gate, dedup) = (Member::FIRST, fleet.start("dedup-service", &[]));
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    let (gate, dedup) = (Member::FIRST, fleet.dedup());
+    fleet.writer();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
     fleet.audit_is_clean();
@@ -69,7 +67,7 @@ async fn a_raw_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     halts(&mut fleet, dedup, &MADE_AGAIN).await;
     halts(&mut fleet, gate, &MADE_AGAIN).await;
     let gateway = fleet.gateway();
-    fleet.start("dedup-service", &[]);
+    fleet.dedup();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
     fleet.audit_is_clean();
@@ -82,8 +80,7 @@ async fn a_raw_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
 async fn a_position_that_is_older_than_retention_halts_the_dedup_stage_and_says_what_to_do() {
     let mut fleet = Fleet::set_up("overrun").await;
     let gateway = fleet.gateway();
-    let workers = [("dedup-service", &[][..]), ("writer-service", &["--flush-interval", "1s"][..])];
-    let first = workers.map(|(binary, args)| fleet.start(binary, args));
+    let first = fleet.workers();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
     fleet.audit_is_clean();
@@ -94,13 +91,12 @@ async fn a_position_that_is_older_than_retention_halts_the_dedup_stage_and_says_
     let faults = Faults::none().with("GetShardIterator", Fault::Trim, 1.0);
     let proxy = FaultProxy::start(&standins::kinesis().await, faults, 1).await;
     fleet.detour(Server::Kinesis, proxy.endpoint());
-    let late = fleet.start("dedup-service", &[]);
+    let late = fleet.dedup();
     let told = ["retention has removed it", "forebay audit", "--accept-trimmed shardId-"];
     halts(&mut fleet, late, &told).await;
     assert!(proxy.counts().of("GetShardIterator", Fault::Trim) > 0);
     proxy.set(Faults::none());
-    fleet.start("dedup-service", &[]);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.workers();
     fleet.audit_is_clean();
     fleet.stop_all();
 }

@@ -9,6 +9,7 @@ mod cost;
 mod direct;
 mod fleet;
 mod halt;
+mod http;
 mod metrics;
 mod quarantine;
 mod reshard;
@@ -24,7 +25,7 @@ async fn two_of_each_service_put_every_acknowledged_event_into_the_lake_once() {
     let mut fleet = Fleet::set_up("pipeline").await;
     let gateways = [fleet.gateway(), fleet.gateway()];
     for _ in 0..2 {
-        fleet.start("dedup-service", &[]);
+        fleet.dedup();
         fleet.start("writer-service", &["--flush-interval", "2s"]);
     }
     for gateway in &gateways {
@@ -45,17 +46,16 @@ async fn two_of_each_service_put_every_acknowledged_event_into_the_lake_once() {
 async fn nothing_is_lost_or_doubled_when_workers_are_killed_stopped_and_paused() {
     let mut fleet = Fleet::set_up("kill").await;
     let gateway = fleet.gateway();
-    let dedup = fleet.start("dedup-service", &[]);
-    let writer = fleet.start("writer-service", &["--flush-interval", "1s"]);
+    let [dedup, writer] = fleet.workers();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%"]);
     fleet.kill(dedup);
-    let paused = fleet.start("dedup-service", &[]);
+    let paused = fleet.dedup();
     fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%", "--seed", "2"]);
     fleet.kill(writer);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.writer();
     fleet.pause(paused);
-    fleet.start("dedup-service", &[]);
+    fleet.dedup();
     fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%", "--seed", "3"]);
     // Past the term of the paused worker's leases: another has its shards when it goes on.
     tokio::time::sleep(ledger::keeper::LEASE_TERM + Duration::from_secs(10)).await;

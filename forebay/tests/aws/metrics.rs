@@ -1,7 +1,7 @@
 //! What a process counts, as it shows it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use crate::http::exchange;
+use std::net::SocketAddr;
 
 /// Sum of a metric over all its labels; 0 where nothing was counted yet.
 pub(crate) fn total(address: SocketAddr, metric: &str) -> f64 {
@@ -11,10 +11,7 @@ pub(crate) fn total(address: SocketAddr, metric: &str) -> f64 {
 }
 
 pub(crate) fn shown(address: SocketAddr) -> String {
-    let mut socket = TcpStream::connect(address).unwrap();
-    write!(socket, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
+    let answer = exchange(address, "GET /metrics HTTP/1.1", "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{address} shows no metrics: {answer}");
     answer
 }

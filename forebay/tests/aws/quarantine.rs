@@ -1,8 +1,8 @@
 //! The way out of quarantine.
 
 use crate::fleet::Fleet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use crate::http::exchange;
+use std::net::SocketAddr;
 
 const ID: &str = "7d0f3c52-9a5e-4a34-8d0e-5f1f5ad0c002";
 
@@ -10,8 +10,7 @@ const ID: &str = "7d0f3c52-9a5e-4a34-8d0e-5f1f5ad0c002";
 async fn an_invalid_event_is_listed_and_gets_into_the_lake_once_it_is_repaired() {
     let mut fleet = Fleet::set_up("quarantine").await;
     let gateway = fleet.gateway();
-    fleet.start("dedup-service", &[]);
-    fleet.start("writer-service", &["--flush-interval", "1s"]);
+    fleet.workers();
     fleet.wait_until_ready(gateway).await;
     let without_a_type = format!(r#"{{"event_id":"{ID}","event_name":"view","created_at":1767225600}}"#);
     let quarantined = quarantine_id(&post(gateway, &without_a_type));
@@ -36,11 +35,7 @@ fn count(report: &str, word: &str) -> Option<u64> {
 
 /// The body of the answer to an event.
 fn post(gateway: SocketAddr, event: &str) -> String {
-    let mut socket = TcpStream::connect(gateway).unwrap();
-    let head = "POST /v1/events HTTP/1.1\r\nContent-Type: application/json\r\nConnection: close";
-    write!(socket, "{head}\r\nHost: {gateway}\r\nContent-Length: {}\r\n\r\n{event}", event.len()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
+    let answer = exchange(gateway, "POST /v1/events HTTP/1.1\r\nContent-Type: application/json", event);
     assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }

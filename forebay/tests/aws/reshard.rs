@@ -39,8 +39,7 @@ async fn nothing_is_lost_or_doubled_while_shards_of_both_streams_are_split_and_m
     let mut fleet = Fleet::set_up("reshard").await;
     let gateway = fleet.gateway();
     for _ in 0..2 {
-        fleet.start("dedup-service", &[]);
-        fleet.start("writer-service", &["--flush-interval", "1s"]);
+        fleet.workers();
     }
     fleet.wait_until_ready(gateway).await;
     let load = fleet.start_to_generate(gateway, &["--rate", "100/s", "--batch", "10", "--duplicates", "5%"]);

@@ -100,8 +100,7 @@ async fn every_acknowledged_event_is_in_the_lake_once_after_every_kind_of_fault(
     }
     let gateway = fleet.gateway();
     for _ in 0..2 {
-        fleet.start("dedup-service", &[]);
-        fleet.start("writer-service", &["--flush-interval", "1s"]);
+        fleet.workers();
     }
     fleet.wait_until_ready(gateway).await;
     let load = ["--batch", "20", "--max", "--duplicates", "5%", "--invalid", "1%"];

@@ -197,13 +197,9 @@ impl Drop for Composition {
 /// By which services find what stands in for LocalStack.
 async fn localstack() -> Vec<(String, String)> {
     let endpoints = standins::environment().await.into_iter().filter(|(key, _)| key.starts_with("AWS_ENDPOINT_URL"));
-    let fresh = standins::fresh_name("compose");
-    let named = ["RAW_STREAM", "CLEAN_STREAM", "TABLE", "BUCKET", "OVERFLOW_QUEUE", "TASK_QUEUE"];
-    let names = named
-        .map(|what| (format!("FOREBAY_{what}"), format!("{fresh}-{}", what.to_ascii_lowercase().replace('_', "-"))));
     // An endpoint that is a setting says so by itself.
     let path_style = ("FOREBAY_S3_PATH_STYLE".to_owned(), "true".to_owned());
-    endpoints.chain(names).chain([path_style]).collect()
+    endpoints.chain(standins::fresh_names("compose")).chain([path_style]).collect()
 }
 
 /// A free port for each port that the file publishes, by the ways in which containers name it.

@@ -19,8 +19,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
+use tonic::codegen::Service;
 use tonic::codegen::http::{Request, Response};
-use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 
 /// The service, behind what is asked of each call.
@@ -67,17 +67,12 @@ impl Service<Request<Body>> for Admission {
 
 fn admit(publisher: &Publisher, request: Request<Body>) -> Result<Request<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
-    let sender = publisher.keys.sender(presented(&head.headers)).ok_or(Refusal::Unauthorized)?;
+    let sender = publisher.keys.sender(keys::in_headers(&head.headers)).ok_or(Refusal::Unauthorized)?;
     let charge = Arc::new(Mutex::new(publisher.budget.open()));
     head.extensions.insert(Admitted { sender, charge: charge.clone() });
     let timeout = publisher.body_timeout;
     let body = Body::new(Charged { body, charge, timeout, until: Box::pin(sleep(timeout)) });
     Ok(Request::from_parts(head, body))
-}
-
-fn presented(headers: &http::HeaderMap) -> Option<&[u8]> {
-    let bearer = headers.get("authorization").and_then(|value| keys::bearer(value.as_bytes()));
-    bearer.or_else(|| headers.get("x-write-key").map(|value| value.as_bytes()))
 }
 
 /// A body whose bytes are charged as they arrive, and which has to end in time.
