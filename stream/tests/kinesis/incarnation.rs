@@ -44,7 +44,10 @@ async fn a_reader_at_the_tip_takes_nothing_from_a_stream_that_was_made_again() {
     let placed = append(&stream, &["old"]).await.remove(0);
     read(&stream, &placed.shard, &Position::start(), 1).await;
     make_again(&aws, &name).await;
-    append(&stream, &["new"]).await;
+    while append(&stream, &["new"]).await[0].position <= placed.position {
+        // The stand-in counts from the second in which a stream was made.
+        make_again(&aws, &name).await;
+    }
     // The first read may end at an iterator that the old stream gave.
     let mut reads = Vec::new();
     while !matches!(reads.last(), Some(Err(ReadError::MadeAgain { .. }))) {
