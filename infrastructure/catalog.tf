@@ -172,12 +172,10 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "athena" {
   }
 }
 
-resource "aws_s3_bucket_public_access_block" "athena" {
-  bucket                  = aws_s3_bucket.athena.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
+resource "aws_s3_bucket_policy" "athena" {
+  bucket     = aws_s3_bucket.athena.id
+  policy     = data.aws_iam_policy_document.only_over_tls["athena"].json
+  depends_on = [aws_s3_bucket_public_access_block.all]
 }
 
 resource "aws_s3_bucket_logging" "athena" {

@@ -57,6 +57,7 @@ locals {
     dedup-service  = data.aws_iam_policy_document.dedup_service.json
     writer-service = data.aws_iam_policy_document.writer_service.json
     compactor      = data.aws_iam_policy_document.compactor.json
+    audit          = data.aws_iam_policy_document.audit.json
   }
 }
 
@@ -110,14 +111,13 @@ data "aws_iam_policy_document" "dedup_service" {
     resources = [aws_kinesis_stream.stream["raw"].arn]
   }
 
-  # Who opens a stream registers its consumer, the clean stream's as well, which only the writer reads by.
   dynamic "statement" {
     for_each = var.fan_out ? [1] : []
 
     content {
       sid       = "FanOut"
       actions   = ["kinesis:DescribeStreamConsumer", "kinesis:RegisterStreamConsumer"]
-      resources = [for stream in aws_kinesis_stream.stream : stream.arn]
+      resources = [aws_kinesis_stream.stream["raw"].arn]
     }
   }
 
@@ -148,6 +148,13 @@ data "aws_iam_policy_document" "dedup_service" {
       "dynamodb:Query",
     ]
     resources = [aws_dynamodb_table.ledger.arn]
+  }
+
+  # How long copies may wait there decides how long decisions are kept.
+  statement {
+    sid       = "OverflowQueue"
+    actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+    resources = [aws_sqs_queue.queue["overflow"].arn]
   }
 
   statement {
@@ -308,6 +315,57 @@ data "aws_iam_policy_document" "compactor" {
   }
 }
 
+# Reads the ledger, and what writers have still to read of the clean stream. Writes nothing, and sees no object: of the lake,
+# the raw stream and the queue it asks only whether they are there.
+data "aws_iam_policy_document" "audit" {
+  statement {
+    sid       = "RawStream"
+    actions   = ["kinesis:DescribeStreamSummary"]
+    resources = [aws_kinesis_stream.stream["raw"].arn]
+  }
+
+  statement {
+    sid = "CleanStream"
+    actions = [
+      "kinesis:DescribeStreamSummary",
+      "kinesis:GetRecords",
+      "kinesis:GetShardIterator",
+      "kinesis:ListShards",
+    ]
+    resources = [aws_kinesis_stream.stream["clean"].arn]
+  }
+
+  statement {
+    sid       = "Ledger"
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Query"]
+    resources = [aws_dynamodb_table.ledger.arn]
+  }
+
+  statement {
+    sid       = "Lake"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.lake.arn]
+  }
+
+  statement {
+    sid       = "OverflowQueue"
+    actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+    resources = [aws_sqs_queue.queue["overflow"].arn]
+  }
+
+  statement {
+    sid       = "Key"
+    actions   = ["kms:Decrypt", "kms:DescribeKey"]
+    resources = [aws_kms_key.data.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["dynamodb.${local.region}.amazonaws.com", "kinesis.${local.region}.amazonaws.com"]
+    }
+  }
+}
+
 data "aws_iam_policy_document" "assumed_by_tasks" {
   statement {
     actions = ["sts:AssumeRole"]
@@ -356,7 +414,7 @@ data "aws_iam_policy_document" "start" {
   statement {
     sid       = "Image"
     actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-    resources = [aws_ecr_repository.image[each.key].arn]
+    resources = [aws_ecr_repository.image[local.images[each.key]].arn]
   }
 
   statement {

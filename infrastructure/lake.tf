@@ -46,22 +46,6 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "lake" {
   }
 }
 
-resource "aws_s3_bucket_ownership_controls" "lake" {
-  bucket = aws_s3_bucket.lake.id
-
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "lake" {
-  bucket                  = aws_s3_bucket.lake.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
 # No rule expires current objects of live/: only the compactor knows which rows are in final objects, and it deletes those.
 resource "aws_s3_bucket_lifecycle_configuration" "lake" {
   bucket     = aws_s3_bucket.lake.id
@@ -116,23 +100,7 @@ resource "aws_s3_bucket_logging" "lake" {
 }
 
 data "aws_iam_policy_document" "lake_bucket" {
-  statement {
-    sid       = "OnlyOverTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.lake.arn, "${aws_s3_bucket.lake.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
+  source_policy_documents = [data.aws_iam_policy_document.only_over_tls["lake"].json]
 
   # Who names no encryption gets the bucket's own, parts of an upload never name one, and who names another is refused.
   statement {
@@ -187,7 +155,7 @@ data "aws_iam_policy_document" "lake_bucket" {
 resource "aws_s3_bucket_policy" "lake" {
   bucket     = aws_s3_bucket.lake.id
   policy     = data.aws_iam_policy_document.lake_bucket.json
-  depends_on = [aws_s3_bucket_public_access_block.lake]
+  depends_on = [aws_s3_bucket_public_access_block.all]
 }
 
 # Access logs of the lake and of the load balancer.
@@ -219,22 +187,6 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "logs" {
   }
 }
 
-resource "aws_s3_bucket_ownership_controls" "logs" {
-  bucket = aws_s3_bucket.logs.id
-
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "logs" {
-  bucket                  = aws_s3_bucket.logs.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
 resource "aws_s3_bucket_lifecycle_configuration" "logs" {
   bucket     = aws_s3_bucket.logs.id
   depends_on = [aws_s3_bucket_versioning.logs]
@@ -260,23 +212,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "logs" {
 }
 
 data "aws_iam_policy_document" "logs_bucket" {
-  statement {
-    sid       = "OnlyOverTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.logs.arn, "${aws_s3_bucket.logs.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
+  source_policy_documents = [data.aws_iam_policy_document.only_over_tls["logs"].json]
 
   statement {
     sid       = "LogsOfTheLake"
@@ -316,5 +252,5 @@ data "aws_iam_policy_document" "logs_bucket" {
 resource "aws_s3_bucket_policy" "logs" {
   bucket     = aws_s3_bucket.logs.id
   policy     = data.aws_iam_policy_document.logs_bucket.json
-  depends_on = [aws_s3_bucket_public_access_block.logs]
+  depends_on = [aws_s3_bucket_public_access_block.all]
 }

@@ -17,6 +17,7 @@ locals {
 
   queue_alarms = {
     overflow-in-use = {
+      runbook     = "overflow-in-use"
       queue       = aws_sqs_queue.queue["overflow"].name
       metric      = "ApproximateNumberOfMessagesVisible"
       threshold   = 0
@@ -24,6 +25,7 @@ locals {
       description = "Records wait in the overflow queue: the raw stream refuses or answers late. Events are acknowledged and safe for ${var.overflow_retention_hours} hours. Look whether stream ${var.name}-raw throttles (more shards, or wait while an on-demand stream grows), and at AWS's own state. It is over when the queue is empty; nothing has to be put back by hand."
     }
     overflow-old = {
+      runbook     = "overflow-in-use"
       queue       = aws_sqs_queue.queue["overflow"].name
       metric      = "ApproximateAgeOfOldestMessage"
       threshold   = var.overflow_retention_hours * 3600 / 2
@@ -31,6 +33,7 @@ locals {
       description = "Acknowledged records have waited in the overflow queue for half of its retention of ${var.overflow_retention_hours} hours, after which SQS throws them away: they would be lost. Make the raw stream take records, or run more gateways, which drain it. If there is no time left, raise overflow_retention_hours and dedup_window_hours together and apply."
     }
     overflow-dead = {
+      runbook     = "dead-letters"
       queue       = aws_sqs_queue.dead["overflow"].name
       metric      = "ApproximateNumberOfMessagesVisible"
       threshold   = 0
@@ -38,6 +41,7 @@ locals {
       description = "Messages that no gateway can read are among the overflow's dead letters, for 14 days. They may hold acknowledged events. Look at the gateway's log for the reason; where an older version could not read them, deploy the newer one and redrive the queue within ${var.dedup_window_hours} hours of their sending, so that copies are still recognised."
     }
     tasks-dead = {
+      runbook     = "dead-letters"
       queue       = aws_sqs_queue.dead["tasks"].name
       metric      = "ApproximateNumberOfMessagesVisible"
       threshold   = 0
@@ -45,11 +49,96 @@ locals {
       description = "A compaction task failed each time that it was tried. Its rows stay in live objects and are not lost; its day stays unfinished. The message holds the reason. Once that is put right, delete the message: the next night sends the task again."
     }
     tasks-old = {
+      runbook     = "compaction-behind"
       queue       = aws_sqs_queue.queue["tasks"].name
       metric      = "ApproximateAgeOfOldestMessage"
       threshold   = 6 * 3600
       periods     = 1
       description = "Compaction is behind: a task has waited for 6 hours. Nothing is lost, final objects are late and live ones cost storage. Look whether workers run, and raise compactor.workers_max."
+    }
+  }
+
+  # What processes say of themselves, and no metric of AWS shows. `says` is a part of a line of their log.
+  log_alarms = {
+    missing-events = {
+      log_group   = module.audit.log_group_name
+      says        = "events are in no object: forward them again"
+      runbook     = "missing-events"
+      threshold   = 0
+      period      = 300
+      description = "Acknowledged events are in no object of the lake, though everything behind them has been written for longer than ${var.audit.missing_after}. They are late at best, and lost when the streams no longer keep their records, after ${var.stream_retention_hours} hours. Each look says so again, with origin, first ordinal and how many."
+    }
+    conservation-stale = {
+      log_group   = module.audit.log_group_name
+      says        = "the chains can't be read: trying again"
+      runbook     = "conservation-stale"
+      threshold   = 5
+      period      = 900
+      description = "The watch over the chains could not read them more than five times within 15 minutes. Nothing follows from that for events, but nobody would notice a missing one."
+    }
+    hole = {
+      log_group   = module.writer_service.log_group_name
+      says        = "a hole stays open: forward it again"
+      runbook     = "hole"
+      threshold   = 0
+      period      = 300
+      description = "A numbered event has not come to the writer for five minutes, though later ones have. It is on its way very late, or was never forwarded."
+    }
+    events-void = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "events can't be sent: they are void"
+      runbook     = "voided-events"
+      threshold   = 0
+      period      = 300
+      description = "Decided events were given up, because the clean stream takes no record of theirs. They will never be in the lake; their ids and the reason are in the chain."
+    }
+    window-full = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "the window is full: its oldest ids left early"
+      runbook     = "window-too-small"
+      threshold   = 0
+      period      = 3600
+      description = "Ids left the dedup window early. Copies that come later count as new events: twice in live/, once in final/ where both are of the same day. Raise dedup.window_ids_max together with dedup.memory."
+    }
+    raw-retention-not-raised = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "--raise-retention allows no more: raise it by hand"
+      runbook     = "lag-near-retention"
+      threshold   = 0
+      period      = 300
+      description = "dedup-service is behind by more than 80 % of what stream ${var.name}-raw keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
+    }
+    clean-retention-not-raised = {
+      log_group   = module.writer_service.log_group_name
+      says        = "--raise-retention allows no more: raise it by hand"
+      runbook     = "lag-near-retention"
+      threshold   = 0
+      period      = 300
+      description = "writer-service is behind by more than 80 % of what stream ${var.name}-clean keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
+    }
+    dedup-leases-lost = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "the lease is lost: its work stops here"
+      runbook     = "lease-thrash"
+      threshold   = 10
+      period      = 1800
+      description = "Workers of dedup-service have taken shards from each other more than ten times within half an hour. Events are late, none is lost or doubled."
+    }
+    writer-leases-lost = {
+      log_group   = module.writer_service.log_group_name
+      says        = "the lease is lost: its work stops here"
+      runbook     = "lease-thrash"
+      threshold   = 10
+      period      = 1800
+      description = "Workers of writer-service have taken shards from each other more than ten times within half an hour. Events are late, none is lost or doubled."
+    }
+    uploads-fail = {
+      log_group   = module.writer_service.log_group_name
+      says        = "an upload failed: it is tried again until it succeeds"
+      runbook     = "uploads-fail"
+      threshold   = 20
+      period      = 900
+      description = "The lake has not taken objects for a while. The writer tries again until it does: events are late, none is lost while the clean stream keeps its records."
     }
   }
 }
@@ -58,7 +147,7 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-behind"
-  alarm_description   = "${each.value.service} has been more than 15 minutes behind stream ${var.name}-${each.key} for 15 minutes, and more tasks did not help. Events are late, none is lost. Look at the alarms and the log of ${each.value.service}; where it is busy, raise ${each.value.variable}.tasks_max, up to the number of shards, and beyond that the shards."
+  alarm_description   = "${each.value.service} has been more than 15 minutes behind stream ${var.name}-${each.key} for 15 minutes, and more tasks did not help. Events are late, none is lost. Look at the alarms and the log of ${each.value.service}; where it is busy, raise ${each.value.variable}.tasks_max, up to the number of shards, and beyond that the shards. Runbook: deploy/runbooks/freshness-old.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -76,7 +165,7 @@ resource "aws_cloudwatch_metric_alarm" "retention" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-near-retention"
-  alarm_description   = "${each.value.service} is behind stream ${var.name}-${each.key} by half of its retention of ${var.stream_retention_hours} hours. When the whole of it has passed, records are gone that nobody has read: events are lost. Raise stream_retention_hours now and apply, which takes effect at once and harms nothing; then make ${each.value.service} read."
+  alarm_description   = "${each.value.service} is behind stream ${var.name}-${each.key} by half of its retention of ${var.stream_retention_hours} hours. When the whole of it has passed, records are gone that nobody has read: events are lost. Raise stream_retention_hours now and apply, which takes effect at once and harms nothing; then make ${each.value.service} read. Runbook: deploy/runbooks/lag-near-retention.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -95,7 +184,7 @@ resource "aws_cloudwatch_metric_alarm" "unread" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-unread"
-  alarm_description   = "Nobody has read stream ${var.name}-${each.key} for 15 minutes. Events wait there for at most ${var.stream_retention_hours} hours, and are lost after that. Look whether tasks of ${each.value.service} run, whether they halt, and whether their role may read the stream."
+  alarm_description   = "Nobody has read stream ${var.name}-${each.key} for 15 minutes. Events wait there for at most ${var.stream_retention_hours} hours, and are lost after that. Look whether tasks of ${each.value.service} run, whether they halt, and whether their role may read the stream. Runbook: deploy/runbooks/nobody-reads.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -113,7 +202,7 @@ resource "aws_cloudwatch_metric_alarm" "stream_throttled" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-throttled"
-  alarm_description   = "Stream ${var.name}-${each.key} has refused records for 15 minutes because its shards are full. They are sent again, and those of gateways go through the overflow queue, so none is lost; answers and events are late. Provisioned: raise stream_shards. On demand: it doubles by itself within minutes; if it does not, look at the account's quota."
+  alarm_description   = "Stream ${var.name}-${each.key} has refused records for 15 minutes because its shards are full. They are sent again, and those of gateways go through the overflow queue, so none is lost; answers and events are late. Provisioned: raise stream_shards. On demand: it doubles by itself within minutes; if it does not, look at the account's quota. Runbook: deploy/runbooks/stream-throttled.md"
   namespace           = "AWS/Kinesis"
   metric_name         = "WriteProvisionedThroughputExceeded"
   dimensions          = { StreamName = aws_kinesis_stream.stream[each.key].name }
@@ -131,7 +220,7 @@ resource "aws_cloudwatch_metric_alarm" "queue" {
   for_each = local.queue_alarms
 
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = each.value.description
+  alarm_description   = "${each.value.description} Runbook: deploy/runbooks/${each.value.runbook}.md"
   namespace           = "AWS/SQS"
   metric_name         = each.value.metric
   dimensions          = { QueueName = each.value.queue }
@@ -147,7 +236,7 @@ resource "aws_cloudwatch_metric_alarm" "queue" {
 
 resource "aws_cloudwatch_metric_alarm" "ledger_throttled" {
   alarm_name          = "${var.name}-ledger-throttled"
-  alarm_description   = "Table ${var.name} has refused writes for 10 minutes. Dedup and writer wait and repeat, so nothing is lost; events are late. An on-demand table grows by itself within half an hour; if it does not, look at the account's quota of write units, and whether one partition takes it all."
+  alarm_description   = "Table ${var.name} has refused writes for 10 minutes. Dedup and writer wait and repeat, so nothing is lost; events are late. An on-demand table grows by itself within half an hour; if it does not, look at the account's quota of write units, and whether one partition takes it all. Runbook: deploy/runbooks/ledger-throttled.md"
   namespace           = "AWS/DynamoDB"
   metric_name         = "WriteThrottleEvents"
   dimensions          = { TableName = aws_dynamodb_table.ledger.name }
@@ -163,7 +252,7 @@ resource "aws_cloudwatch_metric_alarm" "ledger_throttled" {
 
 resource "aws_cloudwatch_metric_alarm" "gateway_refuses" {
   alarm_name          = "${var.name}-gateway-refuses"
-  alarm_description   = "Gateways have answered producers with 5xx for 5 minutes. What was refused is not lost for producers that send again. 503: neither the stream nor the overflow queue takes records, look at their alarms. 502 and 504: gateways end or hang, look at their log."
+  alarm_description   = "Gateways have answered producers with 5xx for 5 minutes. What was refused is not lost for producers that send again. 503: neither the stream nor the overflow queue takes records, look at their alarms. 502 and 504: gateways end or hang, look at their log. Runbook: deploy/runbooks/gateway-not-ready.md"
   namespace           = "AWS/ApplicationELB"
   metric_name         = "HTTPCode_Target_5XX_Count"
   dimensions          = { LoadBalancer = aws_lb.gateway.arn_suffix }
@@ -179,7 +268,7 @@ resource "aws_cloudwatch_metric_alarm" "gateway_refuses" {
 
 resource "aws_cloudwatch_metric_alarm" "gateway_absent" {
   alarm_name          = "${var.name}-gateway-absent"
-  alarm_description   = "No gateway is ready: producers get 503 and must keep their events. Look at the events of ECS service ingest-gateway and at its log; where all say that they can't make events durable, look at Kinesis and SQS."
+  alarm_description   = "No gateway is ready: producers get 503 and must keep their events. Look at the events of ECS service ingest-gateway and at its log; where all say that they can't make events durable, look at Kinesis and SQS. Runbook: deploy/runbooks/gateway-not-ready.md"
   namespace           = "AWS/ApplicationELB"
   metric_name         = "HealthyHostCount"
   dimensions          = { LoadBalancer = aws_lb.gateway.arn_suffix, TargetGroup = aws_lb_target_group.http.arn_suffix }
@@ -195,7 +284,7 @@ resource "aws_cloudwatch_metric_alarm" "gateway_absent" {
 
 resource "aws_cloudwatch_metric_alarm" "not_planned" {
   alarm_name          = "${var.name}-compaction-not-started"
-  alarm_description   = "The nightly compaction could not be started. Nothing is lost; final objects are a day late, and the next night makes up for it. Look at the reason in the events of the cluster, and run it by hand as infrastructure/README.md says."
+  alarm_description   = "The nightly compaction could not be started. Nothing is lost; final objects are a day late, and the next night makes up for it. Look at the reason in the events of the cluster, and run it by hand as infrastructure/README.md says. Runbook: deploy/runbooks/compaction-behind.md"
   namespace           = "AWS/Scheduler"
   metric_name         = "TargetErrorCount"
   dimensions          = { ScheduleGroup = aws_scheduler_schedule_group.compaction.name }
@@ -203,6 +292,38 @@ resource "aws_cloudwatch_metric_alarm" "not_planned" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   period              = 3600
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+# Kept apart by alarm: one metric of two services would not say which of them it is.
+resource "aws_cloudwatch_log_metric_filter" "said" {
+  for_each = local.log_alarms
+
+  name           = each.key
+  log_group_name = each.value.log_group
+  pattern        = "\"${each.value.says}\""
+
+  metric_transformation {
+    namespace = var.name
+    name      = each.key
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "said" {
+  for_each = local.log_alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} Runbook: deploy/runbooks/${each.value.runbook}.md"
+  namespace           = var.name
+  metric_name         = aws_cloudwatch_log_metric_filter.said[each.key].metric_transformation[0].name
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.threshold
+  period              = each.value.period
   evaluation_periods  = 1
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_actions
@@ -217,6 +338,7 @@ locals {
     dedup-service  = module.dedup_service.service_name
     writer-service = module.writer_service.service_name
     compactor      = module.compactor.service_name
+    audit          = module.audit.service_name
   }
   streams_by_name = [for name in ["raw", "clean"] : aws_kinesis_stream.stream[name].name]
 

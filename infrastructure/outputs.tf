@@ -14,8 +14,8 @@ output "load_balancer_arn" {
 }
 
 output "repositories" {
-  description = "Where the image of each service is pushed to."
-  value       = { for service, repository in aws_ecr_repository.image : service => repository.repository_url }
+  description = "Where the image of each binary is pushed to."
+  value       = { for binary, repository in aws_ecr_repository.image : binary => repository.repository_url }
 }
 
 output "bucket" {

@@ -1,7 +1,15 @@
 # The processes: images, a cluster on Fargate, the load balancer before the gateways, and one module a service.
 
 locals {
-  services    = toset(["ingest-gateway", "dedup-service", "writer-service", "compactor"])
+  # Binaries, each with an image of its own, by the services that run them.
+  images = {
+    ingest-gateway = "ingest-gateway"
+    dedup-service  = "dedup-service"
+    writer-service = "writer-service"
+    compactor      = "compactor"
+    audit          = "forebay"
+  }
+  services    = toset(keys(local.images))
   task_groups = { for service in local.services : service => aws_security_group.task[service].id }
 
   http_port  = 8080
@@ -18,9 +26,13 @@ locals {
     FOREBAY_BUCKET         = aws_s3_bucket.lake.id
     FOREBAY_OVERFLOW_QUEUE = aws_sqs_queue.queue["overflow"].name
     FOREBAY_LOG_FORMAT     = "json"
-    FOREBAY_SHUTDOWN_GRACE = "${var.shutdown_grace_seconds}s"
     FOREBAY_ADMIN_ADDR     = "0.0.0.0:${local.admin_port}"
   }
+
+  # The same for services that have something in hand when they are asked to stop.
+  draining = merge(local.environment, {
+    FOREBAY_SHUTDOWN_GRACE = "${var.shutdown_grace_seconds}s"
+  })
 
   # What all services have in common.
   common = {
@@ -38,7 +50,7 @@ locals {
 }
 
 resource "aws_ecr_repository" "image" {
-  for_each = local.services
+  for_each = toset(values(local.images))
 
   name                 = "${var.name}/${each.key}"
   image_tag_mutability = "IMMUTABLE"
@@ -56,7 +68,7 @@ resource "aws_ecr_repository" "image" {
 }
 
 resource "aws_ecr_lifecycle_policy" "image" {
-  for_each = local.services
+  for_each = toset(values(local.images))
 
   repository = aws_ecr_repository.image[each.key].name
   policy = jsonencode({
@@ -109,7 +121,7 @@ module "ingest_gateway" {
     { target_group_arn = aws_lb_target_group.grpc.arn, port = local.grpc_port },
   ]
 
-  environment = merge(local.environment, {
+  environment = merge(local.draining, {
     FOREBAY_HTTP_ADDR    = "0.0.0.0:${local.http_port}"
     FOREBAY_GRPC_ADDR    = "0.0.0.0:${local.grpc_port}"
     FOREBAY_CORS_ORIGINS = var.cors_origins
@@ -142,7 +154,7 @@ module "dedup_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["raw"]
 
-  environment = merge(local.environment, {
+  environment = merge(local.draining, {
     FOREBAY_WINDOW         = "${var.dedup_window_hours}h"
     FOREBAY_WINDOW_IDS_MAX = tostring(var.dedup.window_ids_max)
     FOREBAY_DEDUP_LINGER   = var.dedup_linger
@@ -168,7 +180,7 @@ module "writer_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["clean"]
 
-  environment = merge(local.environment, {
+  environment = merge(local.draining, {
     FOREBAY_FLUSH_INTERVAL = var.flush_interval
     FOREBAY_FAN_OUT        = tostring(var.fan_out)
     FOREBAY_WRITER_MEMORY  = var.writer.row_memory
@@ -197,11 +209,34 @@ module "compactor" {
   # The one place in all services where something is written to a disk: rows that do not fit into memory.
   scratch = { path = "/tmp", disk_gib = var.compactor.disk_gib }
 
-  environment = merge(local.environment, {
+  environment = merge(local.draining, {
     FOREBAY_TASK_QUEUE       = aws_sqs_queue.queue["tasks"].name
     FOREBAY_COMPACTOR_MEMORY = var.compactor.sort_memory
     FOREBAY_SPILL_DIR        = "/tmp"
   })
+
+  depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
+}
+
+# Reads the chains again and again, and says whether an event is missing. One is enough: all would see the same.
+module "audit" {
+  source = "./modules/service"
+
+  common            = local.common
+  name              = "audit"
+  binary            = local.images["audit"]
+  image             = "${aws_ecr_repository.image[local.images["audit"]].repository_url}:${var.image_tag}"
+  command           = ["audit", "--watch", var.audit.every, "--missing-after", var.audit.missing_after]
+  environment       = local.environment
+  cpu               = var.audit.cpu
+  memory            = var.audit.memory
+  tasks_min         = 1
+  tasks_max         = 1
+  task_role_arn     = aws_iam_role.service["audit"].arn
+  start_role_arn    = aws_iam_role.start["audit"].arn
+  security_group_id = aws_security_group.task["audit"].id
+  health_port       = local.admin_port
+  checks_health     = false
 
   depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
 }

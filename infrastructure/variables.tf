@@ -131,7 +131,7 @@ variable "record_level" {
 variable "dedup_linger" {
   description = "Pause of the dedup stage between two reads that found little: longer is fewer ledger writes and less freshness."
   type        = string
-  default     = "5s"
+  default     = "10s"
 }
 
 variable "flush_interval" {
@@ -189,6 +189,12 @@ variable "compactor" {
     condition     = var.compactor.disk_gib >= 21 && var.compactor.disk_gib <= 200
     error_message = "Fargate gives tasks from 21 to 200 GiB of disk."
   }
+}
+
+variable "audit" {
+  description = "The watch over the chains: pause between two looks, how long an event may be on its way, though what comes behind it is written, before it is missing, and the size of its one task."
+  type        = object({ every = string, missing_after = string, cpu = number, memory = number })
+  default     = { every = "1m", missing_after = "10m", cpu = 256, memory = 512 }
 }
 
 # Operation

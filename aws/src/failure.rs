@@ -19,7 +19,7 @@ pub enum Failure {
 
 /// Codes by which the services say «too fast». Source: the SDKs' own list,
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
-const THROTTLED: [&str; 15] = [
+pub(crate) const THROTTLED: [&str; 15] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
     "KMSThrottlingException",

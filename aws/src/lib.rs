@@ -7,6 +7,8 @@ mod calls;
 mod charge;
 mod failure;
 mod meter;
+pub mod metrics;
+mod outcome;
 mod prices;
 mod settings;
 mod summary;
@@ -15,6 +17,7 @@ pub use calls::Calls;
 pub use charge::{Charge, KB_PER_GB, Plan, charge};
 pub use failure::{Failure, code};
 pub use meter::{Count, Meter};
+pub use outcome::Outcomes;
 pub use prices::{Price, Prices};
 pub use settings::Settings;
 pub use summary::Summary;
@@ -26,7 +29,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 /// What a backend needs to reach AWS.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// For the SDK's clients: `aws_sdk_s3::Client::new(&aws.config)`.
+    /// For the SDK's clients. Each is built with the interceptor [`Outcomes`], so that its calls are counted by what they
+    /// came to.
     pub config: SdkConfig,
     pub calls: Calls,
     pub meter: Meter,
@@ -36,6 +40,7 @@ impl Aws {
     /// Finds region, endpoints and credentials as every AWS tool does (environment, profile, web identity, container,
     /// instance), with `settings` above them. `seed` spreads the pauses of this process apart from those of others.
     pub async fn connect(settings: &Settings, seed: u64) -> Aws {
+        metrics::register();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(settings.connect_timeout)
             .operation_attempt_timeout(settings.call_timeout);

@@ -1,14 +1,8 @@
 //! Counts every call to AWS in the units it is billed by.
 
-use prometheus::{IntCounterVec, register_int_counter_vec};
+use crate::metrics::METRICS;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex};
-
-static UNITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let help = "Calls to AWS and what they are billed by";
-    register_int_counter_vec!("forebay_aws_units_total", help, &["service", "operation", "unit"])
-        .expect("the only metric of this name")
-});
+use std::sync::{Arc, Mutex};
 
 /// What was counted of one unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +29,7 @@ impl Meter {
     pub fn add(&self, service: &'static str, operation: &'static str, unit: &'static str, count: u64) {
         let mut totals = self.totals.lock().expect("no holder panics");
         *totals.entry((service, operation, unit)).or_default() += count;
-        UNITS.with_label_values(&[service, operation, unit]).inc_by(count);
+        METRICS.units.with_label_values(&[service, operation, unit]).inc_by(count);
     }
 
     /// Everything counted so far, by service, operation and unit.

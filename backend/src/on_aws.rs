@@ -73,10 +73,15 @@ impl OnAws {
             return Ok(stream.clone());
         }
         let fan_out = self.names.fan_out.then(|| reader.to_owned());
-        let accept_trimmed = self.names.accept_trimmed.clone();
-        let (retention_max, watch_every) = (self.names.raise_retention, self.names.stream_check_every);
-        let options =
-            KinesisOptions { fan_out, accept_trimmed, retention_max, watch_every, ..KinesisOptions::new(name) };
+        let Names { accept_trimmed, accept_gone, raise_retention, stream_check_every, .. } = self.names.clone();
+        let options = KinesisOptions {
+            fan_out,
+            accept_trimmed,
+            accept_gone,
+            retention_max: raise_retention,
+            watch_every: stream_check_every,
+            ..KinesisOptions::new(name)
+        };
         let stream = KinesisStream::open(&self.aws, options).await.map_err(judge)?;
         Ok(opened.get_or_init(|| Arc::new(stream)).clone())
     }
@@ -97,7 +102,11 @@ impl OnAws {
         Ok(Arc::new(lake.with_context(|| format!("open the lake in bucket {bucket}"))?))
     }
 
-    pub(crate) async fn overflow(&self) -> anyhow::Result<Option<Kept>> {
+    /// The queue of records that the raw stream refused; `None` where settings name none.
+    ///
+    /// # Errors
+    /// As [`OnAws::raw`].
+    pub async fn overflow(&self) -> anyhow::Result<Option<Kept>> {
         let name = &self.names.overflow_queue;
         if name.is_empty() {
             return Ok(None);

@@ -100,6 +100,11 @@ pub struct Names {
     #[arg(long, env = "FOREBAY_ACCEPT_TRIMMED", value_delimiter = ',', value_parser = trimmed)]
     pub accept_trimmed: Vec<(ShardId, Position)>,
 
+    /// Live with the loss of what nobody had read of these shards when the stream stopped listing them, as a warning named
+    /// them: their children are read without waiting for them. May be given several times
+    #[arg(long, env = "FOREBAY_ACCEPT_GONE", value_delimiter = ',', value_name = "SHARD", value_parser = shard)]
+    pub accept_gone: Vec<ShardId>,
+
     /// Retention of a stream is doubled up to this where a service has left more than 80% of it behind; beyond 7d, AWS
     /// bills each byte that is kept. 0s never raises it
     #[arg(long, env = "FOREBAY_RAISE_RETENTION", default_value = "7d", value_parser = duration)]
@@ -108,6 +113,10 @@ pub struct Names {
     /// How often it is checked that a stream is still the one that was opened
     #[arg(long, env = "FOREBAY_STREAM_CHECK_EVERY", default_value = "60s", value_parser = duration)]
     pub stream_check_every: Duration,
+}
+
+fn shard(text: &str) -> Result<ShardId, String> {
+    if text.is_empty() { Err("it names no shard".to_string()) } else { Ok(ShardId::new(text)) }
 }
 
 fn trimmed(text: &str) -> Result<(ShardId, Position), String> {

@@ -1,10 +1,10 @@
 //! What a process of the compactor does, as its command line has it.
 
-use crate::{Compactor, Worker, WorkerConfig};
+use crate::{Compactor, Worker, WorkerConfig, backlog, dead};
 use anyhow::Context;
 use backend::TaskQueues;
 use clap::ValueEnum;
-use service::{Misconfigured, Stop, Tasks, tasks};
+use service::{Misconfigured, Stop, Tasks};
 
 /// What a process of the compactor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,27 +38,33 @@ pub fn spawn(
         (_, queues) => needed(queues)?,
     };
     let TaskQueues { tasks, dead } = queues;
-    if command == Command::Run {
-        let (planner, tasks) = (compactor.clone(), tasks.clone());
-        running.spawn("planner", |stop| planner.run_planner(tasks, stop));
+    let (planner, planned) = (compactor.clone(), tasks.clone());
+    match command {
+        Command::Run => running.spawn("planner", |stop| planner.run_planner(planned, stop)),
+        _ => running.spawn("backlog", |stop| planner.run_backlog(stop)),
     }
+    let letters = dead.clone();
+    running.spawn("dead letters", |stop| dead::watch(letters, stop));
     running.spawn("worker", |stop| Worker::new(compactor, worker, tasks, dead).run(stop));
     Ok(())
 }
 
-/// Plans, sweeps and trims once, and prints what was planned; a signal ends it early.
+/// Plans, sweeps and trims once, and prints what was planned; a signal ends it early, and signals `stop`.
 ///
 /// # Errors
 /// As [`Compactor::plan_once`]; [`Misconfigured`] where there is no queue for the tasks.
-pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>) -> anyhow::Result<()> {
-    let (queues, stop) = (needed(queues)?, Stop::new());
+pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>, stop: &Stop) -> anyhow::Result<()> {
+    let TaskQueues { tasks, dead } = needed(queues)?;
+    compactor.show_ready();
     let stopped = async {
-        tasks::signal().await;
+        service::tasks::signal().await;
         stop.cancel();
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        planned = compactor.plan_once(&*queues.tasks, &stop) => println!("{}", planned.context("plan")?),
+        planned = compactor.plan_once(&*tasks, stop) => println!("{}", planned.context("plan")?),
+        halted = backlog::watch(compactor) => halted?,
+        ended = dead::watch(dead, stop.clone()) => ended?,
         () = stopped => {}
     }
     Ok(())

@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::copies::{Copies, CopyFinder};
 use crate::error::{CompactError, halt};
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::outputs::{Content, Finished, Outputs};
 use crate::plan::{self, Input, Planned};
 use crate::sort::{Sorted, Sorter};
@@ -45,9 +45,9 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) fn count(&self) {
-        metrics::PLANS.inc();
-        metrics::ROWS.inc_by(self.rows);
-        metrics::DROPPED.inc_by(self.dropped);
+        METRICS.plans.inc();
+        METRICS.rows.inc_by(self.rows);
+        METRICS.dropped.inc_by(self.dropped);
     }
 }
 

@@ -5,7 +5,7 @@
 //! **Card**: what is needed of a row to tell. Cards are sorted by id, on disk where they don't fit in memory.
 
 use crate::error::{CompactError, spill};
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::spill::Spill;
 use arrow_array::RecordBatch;
 use schema::columns::{Place, places};
@@ -285,7 +285,7 @@ fn written(files: &Spill, cards: impl Iterator<Item = Result<Card, CompactError>
     let mut out = BufWriter::new(file);
     for card in cards {
         out.write_all(&card?.to_bytes()).map_err(spill("write ids"))?;
-        metrics::SPILLED_BYTES.inc_by(CARD_BYTES as u64);
+        METRICS.spilled_bytes.inc_by(CARD_BYTES as u64);
     }
     let mut file = out.into_inner().map_err(|error| spill("write ids")(error.into_error()))?;
     file.rewind().map_err(spill("read ids"))?;

@@ -21,12 +21,21 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Reads on up to where each chain is settled.
-    pub(crate) async fn read_on(&mut self, ledger: &dyn Ledger, settled: &Cursors) -> Result<(), CompactError> {
+    /// Reads on up to where each chain is settled, and up to what was appended at `before`, in Unix microseconds.
+    pub(crate) async fn read_on(
+        &mut self,
+        ledger: &dyn Ledger,
+        settled: &Cursors,
+        before: i64,
+    ) -> Result<(), CompactError> {
         for (chain, &through) in settled {
             let from = self.read.get(chain).copied().unwrap_or(0);
-            let days = &mut self.days;
+            let (days, mut end) = (&mut self.days, None);
             chain::announcements(ledger, chain, from, through, |number, announcement| {
+                if end.is_some() || announcement.appended_at >= before {
+                    end.get_or_insert(number);
+                    return Ok(());
+                }
                 for object in &announcement.objects {
                     if let Some(table) = Table::parse(&object.table) {
                         let mentions = days.entry((table, Day(object.date))).or_default();
@@ -36,7 +45,7 @@ impl Discovery {
                 Ok(())
             })
             .await?;
-            self.read.insert(chain.clone(), through.max(from));
+            self.read.insert(chain.clone(), end.unwrap_or(through).max(from));
         }
         Ok(())
     }
@@ -44,6 +53,11 @@ impl Discovery {
     /// Days with objects that were not planned when last looked at.
     pub(crate) fn days(&self) -> Vec<(Table, Day)> {
         self.days.keys().copied().collect()
+    }
+
+    /// Whether anything of a day was not planned when last looked at.
+    pub(crate) fn has(&self, day: (Table, Day)) -> bool {
+        self.days.contains_key(&day)
     }
 
     /// Where each chain first mentions a day.

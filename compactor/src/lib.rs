@@ -7,6 +7,7 @@
 //! One process does it all by itself ([`Compactor::run`]), or a **fleet** does: a planner writes plans down and sends
 //! **tasks** ([`Compactor::plan`]), and any number of workers take them ([`Worker`]).
 
+mod backlog;
 mod block;
 mod chain;
 pub mod command;
@@ -14,12 +15,13 @@ mod compact;
 pub mod config;
 mod copies;
 mod day;
+mod dead;
 mod discover;
 mod error;
 mod fleet;
 mod group;
 mod merge;
-mod metrics;
+pub mod metrics;
 mod nightly;
 mod outputs;
 mod patient;
@@ -34,6 +36,7 @@ mod task;
 mod trim;
 mod worker;
 
+pub use backlog::Backlog;
 pub use command::Command;
 pub use config::{Config, WorkerConfig};
 pub use error::CompactError;
@@ -150,6 +153,7 @@ impl Compactor {
 
     /// A compactor that nobody asks for its health.
     pub fn of(parts: Parts) -> Compactor {
+        metrics::register();
         let lake = Patient(parts.lake.clone());
         Compactor { parts: Arc::new(parts), lake, discovery: Arc::default(), turn: Arc::default(), ready: None }
     }
@@ -253,11 +257,37 @@ impl Compactor {
     }
 
     async fn run_nightly(&self, night: Night, stop: &Stop) -> anyhow::Result<()> {
-        if let Some(ready) = &self.ready {
-            ready.ready();
-        }
+        self.show_ready();
+        let work = async {
+            tokio::select! {
+                halted = nightly::run(self, &night) => halted,
+                halted = backlog::watch(self) => halted,
+            }
+        };
         // What is cut off is finished by whoever comes next.
-        stop.run_until_cancelled(nightly::run(self, &night)).await.unwrap_or(Ok(()))
+        stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
+    }
+
+    /// Shows what is left of the last night's work, until `stop`: for a process that leaves the nights to another.
+    ///
+    /// # Errors
+    /// [`service::Halt`] only: what else goes wrong is logged and tried again.
+    pub async fn run_backlog(self, stop: Stop) -> anyhow::Result<()> {
+        stop.run_until_cancelled(backlog::watch(&self)).await.unwrap_or(Ok(()))
+    }
+
+    /// What the last night should have compacted, and has not.
+    ///
+    /// # Errors
+    /// [`CompactError`].
+    pub async fn backlog(&self) -> Result<Backlog, CompactError> {
+        backlog::look(self, &mut Discovery::default(), nightly::last(self.parts.env.now())).await
+    }
+
+    fn show_ready(&self) {
+        if let Some(part) = &self.ready {
+            part.ready();
+        }
     }
 
     /// How far writer chains are settled, and where they first mention the day.
@@ -272,7 +302,7 @@ impl Compactor {
         }
         let settled = chain::settled(&*self.parts.ledger).await?;
         let mut discovery = self.discovered(std::mem::take);
-        let read = discovery.read_on(&*self.parts.ledger, &settled).await;
+        let read = discovery.read_on(&*self.parts.ledger, &settled, i64::MAX).await;
         let days = discovery.days();
         self.discovered(|kept| *kept = discovery);
         read?;

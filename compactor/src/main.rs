@@ -3,7 +3,7 @@
 use backend::Backend;
 use clap::Parser;
 use compactor::{Command, Compactor, Config, WorkerConfig, command};
-use service::{Env, Health, Process, Tasks, process};
+use service::{Env, Health, Process, Stop, Tasks, process};
 use std::process::ExitCode;
 
 const SERVICE: &str = "compactor";
@@ -48,7 +48,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (ledger, lake) = (backend.ledger().await?, backend.lake().await?);
     let compactor = Compactor::new(compactor, ledger, lake, env, &health);
     if command == Command::Plan {
-        return command::plan(&compactor, queues).await;
+        let stop = Stop::new();
+        let _shown = process.show(SERVICE, health, stop.clone()).await?;
+        return command::plan(&compactor, queues, &stop).await;
     }
     let mut tasks = Tasks::default();
     command::spawn(command, compactor, worker, queues, &mut tasks)?;

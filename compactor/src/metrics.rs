@@ -1,31 +1,44 @@
-//! What the compactor counts.
+//! What the compactor counts and shows.
 
-use prometheus::{IntCounter, IntCounterVec, register_int_counter, register_int_counter_vec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use service::metrics::Set;
 use std::sync::LazyLock;
 
-const ONCE: &str = "each metric is registered once, under a valid name";
+/// All metrics of this crate.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) backlog_days: IntGauge,
+    pub(crate) backlog_bytes: IntGauge,
+    pub(crate) last_success_seconds: IntGauge,
+    pub(crate) plans: IntCounter,
+    pub(crate) rows: IntCounter,
+    pub(crate) dropped: IntCounter,
+    pub(crate) spilled_bytes: IntCounter,
+    pub(crate) tasks: IntCounterVec,
+    pub(crate) dead_letters: IntGauge,
+    pub(crate) swept: IntCounter,
+    pub(crate) trimmed_entries: IntCounter,
+}
 
-pub(crate) static PLANS: LazyLock<IntCounter> =
-    LazyLock::new(|| register_int_counter!("forebay_compactor_plans_total", "Plans carried out").expect(ONCE));
-pub(crate) static ROWS: LazyLock<IntCounter> =
-    LazyLock::new(|| register_int_counter!("forebay_compactor_rows_total", "Rows read from live objects").expect(ONCE));
-pub(crate) static DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_compactor_dropped_total", "Rows whose id was in the day already").expect(ONCE)
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let set = Set::new("compactor");
+    Metrics {
+        backlog_days: set.gauge("backlog_days", "Days that have rows in live objects to compact"),
+        backlog_bytes: set.gauge("backlog_bytes", "Bytes of those live objects"),
+        last_success_seconds: set
+            .gauge("last_success_seconds", "Unix time at which everything that was to do had been done"),
+        plans: set.counter("plans_total", "Plans carried out"),
+        rows: set.counter("rows_total", "Rows read from live objects"),
+        dropped: set.counter("dropped_total", "Rows whose id was in the day already"),
+        spilled_bytes: set.counter("spilled_bytes_total", "Bytes spilled to disk"),
+        tasks: set.counters("tasks_total", &["outcome"], "Tasks taken, by what became of them"),
+        dead_letters: set.gauge("dead_letters", "Messages in the queue of dead letters, about"),
+        swept: set.counter("swept_total", "Live objects removed after their grace"),
+        trimmed_entries: set.counter("trimmed_entries_total", "Entries of writer chains removed, all in final objects"),
+    }
 });
-pub(crate) static SPILLED_BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_compactor_spilled_bytes_total", "Bytes spilled to disk").expect(ONCE)
-});
-pub(crate) static TASKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("forebay_compactor_tasks_total", "Tasks taken, by what became of them", &["outcome"])
-        .expect(ONCE)
-});
-pub(crate) static TRIMMED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!(
-        "forebay_compactor_trimmed_entries_total",
-        "Entries of writer chains removed, all in final objects"
-    )
-    .expect(ONCE)
-});
-pub(crate) static SWEPT: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_compactor_swept_total", "Live objects removed after their grace").expect(ONCE)
-});
+
+/// Registers them, so that each is shown before anything has happened.
+pub fn register() {
+    LazyLock::force(&METRICS);
+}

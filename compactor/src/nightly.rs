@@ -90,12 +90,18 @@ fn told(done: anyhow::Result<impl fmt::Display>, what: &str) -> anyhow::Result<b
 }
 
 /// Passes on what only a person can put right.
-fn judge(error: anyhow::Error, what: &str) -> anyhow::Result<()> {
+pub(crate) fn judge(error: anyhow::Error, what: &str) -> anyhow::Result<()> {
     if error.chain().any(|cause| cause.is::<Halt>()) {
         return Err(error);
     }
     tracing::warn!(error = format!("{error:#}"), "{what} failed, trying again later");
     Ok(())
+}
+
+/// When the last night before `now` began, in Unix microseconds.
+pub(crate) fn last(now: i64) -> i64 {
+    let tonight = Day::of(now).start_micros() + micros(AFTER_MIDNIGHT);
+    if now < tonight { Day(Day::of(now).0 - 1).start_micros() + micros(AFTER_MIDNIGHT) } else { tonight }
 }
 
 /// The first time to compact after `now`, in Unix microseconds.

@@ -6,7 +6,7 @@
 
 use crate::block::{Block, plain_bytes};
 use crate::error::{CompactError, spill};
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::spill::Spill;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
@@ -64,7 +64,7 @@ impl RunWriter {
             let count = u32::try_from(count).map_err(io::Error::other)?;
             self.out.write_all(&count.to_le_bytes())?;
         }
-        metrics::SPILLED_BYTES.inc_by((HEAD_BYTES + stored.len()) as u64);
+        METRICS.spilled_bytes.inc_by((HEAD_BYTES + stored.len()) as u64);
         self.out.write_all(&stored)
     }
 

@@ -6,7 +6,7 @@
 use crate::chain;
 use crate::compact::completed_at;
 use crate::error::CompactError;
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::{Parts, plan};
 use lake::Lake;
 use lake::layout::{LIVE, ObjectName, table_prefix};
@@ -21,7 +21,7 @@ pub(crate) async fn sweep(parts: &Parts, lake: &dyn Lake) -> Result<u64, Compact
             swept += sweep_day(parts, lake, (table, day), listed).await?;
         }
     }
-    metrics::SWEPT.inc_by(swept);
+    METRICS.swept.inc_by(swept);
     Ok(swept)
 }
 

@@ -4,11 +4,12 @@
 //! or recovers reads it. **Whole**: a plan all of whose outputs are there, looked at one by one. What is trimmed can't be
 //! looked up again.
 
+use crate::Parts;
 use crate::chain::{self, WRITERS, announcement};
 use crate::compact::completed_at;
 use crate::error::CompactError;
+use crate::metrics::METRICS;
 use crate::plan::Cursors;
-use crate::{Parts, metrics};
 use lake::layout::ObjectName;
 use lake::{Lake, LakeError};
 use ledger::{Ledger, Walk};
@@ -25,7 +26,7 @@ pub(crate) async fn trim(parts: &Parts, lake: &dyn Lake) -> Result<u64, CompactE
     for chain in parts.ledger.chains(WRITERS).await? {
         trimmed += trimming.chain(&chain).await?;
     }
-    metrics::TRIMMED.inc_by(trimmed);
+    METRICS.trimmed_entries.inc_by(trimmed);
     Ok(trimmed)
 }
 

@@ -10,13 +10,13 @@ use crate::config::WorkerConfig;
 use crate::copies::Copies;
 use crate::error::CompactError;
 use crate::group::{Group, missing};
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::task::{DeadLetter, Task};
 use crate::{Compactor, Summary};
 use bytes::Bytes;
 use queue::{Delivery, Queue, QueueError};
 use schema::{Day, Table};
-use service::Stop;
+use service::{Halt, Stop};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Worker {
     pub fn new(compactor: Compactor, config: WorkerConfig, tasks: Arc<dyn Queue>, dead: Arc<dyn Queue>) -> Worker {
         for outcome in Outcome::ALL {
             // Shown as 0 before the first, so that the first is a rise that an alarm sees.
-            metrics::TASKS.with_label_values(&[outcome.name()]);
+            METRICS.tasks.with_label_values(&[outcome.name()]);
         }
         Worker { compactor, config, tasks, dead, known: Arc::default() }
     }
@@ -100,14 +100,15 @@ impl Worker {
     /// Takes tasks until `stop`; the one at hand is given back then.
     ///
     /// # Errors
-    /// A queue that refuses. What a task fails with is logged and becomes its reason.
+    /// [`Halt`], and the task is given back; a queue that refuses. What else a task fails with is logged and becomes its
+    /// reason.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        self.show_ready();
+        self.compactor.show_ready();
         while let Some(received) = stop.run_until_cancelled(self.receive(WAIT)).await {
             match received {
                 Ok(Some(delivery)) => self.take_until(&delivery, &stop).await?,
-                Ok(None) => self.show_ready(),
-                Err(error) => self.pass_over(error, &stop).await?,
+                Ok(None) => self.compactor.show_ready(),
+                Err(error) => self.pass_over(error.into(), &stop).await?,
             }
         }
         Ok(())
@@ -116,17 +117,12 @@ impl Worker {
     /// Takes one task, if there is one within `wait`; what became of it.
     ///
     /// # Errors
-    /// The queue of tasks or of dead letters does not answer, or refuses.
-    pub async fn take_one(&self, wait: Duration) -> Result<Option<Outcome>, QueueError> {
+    /// [`CompactError::Halt`], and the task is given back; [`CompactError::Queue`]: the queue of tasks or of dead letters
+    /// does not answer, or refuses.
+    pub async fn take_one(&self, wait: Duration) -> Result<Option<Outcome>, CompactError> {
         match self.receive(wait).await? {
             Some(delivery) => self.take(&delivery).await.map(Some),
             None => Ok(None),
-        }
-    }
-
-    fn show_ready(&self) {
-        if let Some(part) = &self.compactor.ready {
-            part.ready();
         }
     }
 
@@ -137,15 +133,15 @@ impl Worker {
     async fn take_until(&self, delivery: &Delivery, stop: &Stop) -> anyhow::Result<()> {
         match stop.run_until_cancelled(self.take(delivery)).await {
             None => self.hide(delivery, Duration::ZERO).await,
-            Some(Ok(_)) => self.show_ready(),
+            Some(Ok(_)) => self.compactor.show_ready(),
             Some(Err(error)) => self.pass_over(error, stop).await?,
         }
         Ok(())
     }
 
     /// Rests after a queue did not answer, so that it is asked again.
-    async fn pass_over(&self, error: QueueError, stop: &Stop) -> anyhow::Result<()> {
-        if matches!(error, QueueError::Refused(_)) {
+    async fn pass_over(&self, error: CompactError, stop: &Stop) -> anyhow::Result<()> {
+        if matches!(error, CompactError::Halt(_) | CompactError::Queue(QueueError::Refused(_))) {
             return Err(error.into());
         }
         tracing::warn!(%error, "the queue of tasks is asked again");
@@ -156,38 +152,45 @@ impl Worker {
         Ok(())
     }
 
-    async fn take(&self, delivery: &Delivery) -> Result<Outcome, QueueError> {
+    async fn take(&self, delivery: &Delivery) -> Result<Outcome, CompactError> {
         let outcome = self.judge(delivery).await?;
-        metrics::TASKS.with_label_values(&[outcome.name()]).inc();
+        METRICS.tasks.with_label_values(&[outcome.name()]).inc();
         tracing::info!(outcome = outcome.name(), deliveries = delivery.deliveries, "took a task");
         Ok(outcome)
     }
 
-    async fn judge(&self, delivery: &Delivery) -> Result<Outcome, QueueError> {
-        let tries = self.config.task_attempts_max.get();
-        if delivery.deliveries > tries {
-            return self.bury(delivery, "none of its workers lived to say what became of it").await;
+    async fn judge(&self, delivery: &Delivery) -> Result<Outcome, CompactError> {
+        if delivery.deliveries > self.config.task_attempts_max.get() {
+            return Ok(self.bury(delivery, "none of its workers lived to say what became of it").await?);
         }
         let task = Task::decode(&delivery.bytes).and_then(|task| Ok((task.of_day()?, task)));
         let (day, task) = match task {
             Ok(task) => task,
-            Err(reason) => return self.bury(delivery, &reason).await,
+            Err(reason) => return Ok(self.bury(delivery, &reason).await?),
         };
         match self.while_hidden(delivery, self.carry_out(day, task)).await {
             Ok(outcome) => {
                 self.ack(delivery).await?;
                 Ok(outcome)
             }
-            Err(error) => {
-                let reason = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(reason, deliveries = delivery.deliveries, "a task failed");
-                if delivery.deliveries >= tries {
-                    return self.bury(delivery, &reason).await;
-                }
-                self.hide(delivery, self.config.task_retry_after).await;
-                Ok(Outcome::Failed)
+            // Trying again won't help, nor would a letter: a person must look, and then the task goes on.
+            Err(CompactError::Halt(halt)) => {
+                self.hide(delivery, Duration::ZERO).await;
+                Err(halt.into())
             }
+            Err(error) => Ok(self.try_again(delivery, error).await?),
         }
+    }
+
+    /// Lets a task that failed rest, or gives it up.
+    async fn try_again(&self, delivery: &Delivery, error: CompactError) -> Result<Outcome, QueueError> {
+        let reason = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(reason, deliveries = delivery.deliveries, "a task failed");
+        if delivery.deliveries >= self.config.task_attempts_max.get() {
+            return self.bury(delivery, &reason).await;
+        }
+        self.hide(delivery, self.config.task_retry_after).await;
+        Ok(Outcome::Failed)
     }
 
     /// Works, and keeps the task hidden from others meanwhile.
@@ -232,8 +235,9 @@ impl Worker {
 
     async fn carry_out(&self, day: (Table, Day), task: Task) -> Result<Outcome, CompactError> {
         let (worker, more, tasks) = (self.clone(), task.more, self.tasks.clone());
+        let number = task.plan;
         let labour = Box::pin(async move { worker.carry_out_here(day, &task).await });
-        let outcome = self.compactor.labour(labour).await?;
+        let outcome = self.compactor.labour(labour).await.map_err(|error| located(error, day, number))?;
         if more && outcome != Outcome::Done {
             self.compactor.plan_on(day, &*tasks).await?;
         }
@@ -292,6 +296,16 @@ impl Found {
         let ((table, day), number) = (self.day, self.number);
         tracing::info!(%table, %day, number, %summary, "plan is complete");
         Outcome::Completed
+    }
+}
+
+/// A halt with the plan that it came of.
+fn located(error: CompactError, (table, day): (Table, Day), number: u64) -> CompactError {
+    match error {
+        CompactError::Halt(Halt(reason)) => {
+            Halt(format!("chain {}, plan {number}: {reason}", chain::of_day(table, day))).into()
+        }
+        other => other,
     }
 }
 

@@ -2,82 +2,109 @@
 //!
 //! One **owner** works on each raw shard. It writes each decision to its chain in the ledger before it acts on it.
 
+pub mod again;
 pub mod batch;
 pub mod chain;
 pub mod config;
 pub mod dedup;
-mod metrics;
+pub mod metrics;
+mod owned;
 pub mod owner;
 pub mod retention;
 mod voids;
+mod waits;
 pub mod window;
 
 pub use config::Config;
 pub use ledger::keeper::Ending;
+pub use owned::{Owned, Owning};
 pub use owner::{Owner, Parts};
 pub use ownership::OwnerError;
 pub use retention::Retention;
+pub use waits::Waits;
 
 use async_trait::async_trait;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
+use metrics::METRICS;
 use ownership::{Shards, Stage};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
+use std::time::Duration;
 use stream::{Shard, Stream};
 
 /// The dedup stage of one process: owns as many raw shards as it gets leases for.
 #[derive(Debug)]
 pub struct Deduper {
     parts: Parts,
+    overflow: Duration,
     ready: Part,
 }
 
 impl Deduper {
+    /// `overflow` is for how long the overflow queue keeps records; zero where there is none.
+    ///
     /// # Errors
-    /// Settings that contradict each other.
+    /// Settings that contradict each other, or what the raw stream and the overflow queue keep.
     pub fn new(
         config: Config,
         raw: Arc<dyn Stream>,
         clean: Arc<dyn Stream>,
         ledger: Arc<dyn Ledger>,
+        overflow: Duration,
         env: Env,
         health: &Health,
     ) -> anyhow::Result<Deduper> {
-        config.check()?;
+        metrics::register();
+        config.check(&Waits::of(&*raw, overflow))?;
         let window_ids_max = config.window_ids_max.get();
         let parts = Parts { raw, clean, ledger, env, config, window_ids_max, rules: Rules::default() };
-        Ok(Deduper { parts, ready: health.part("dedup") })
+        Ok(Deduper { parts, overflow, ready: health.part("dedup") })
     }
 
     /// Works until `stop`, then drains: everything decided is forwarded and written down.
     pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
-        let Deduper { mut parts, ready } = self;
+        let Deduper { mut parts, overflow, ready } = self;
         let open = parts.raw.shards().await?.iter().filter(|shard| !shard.closed).count();
+        metrics::show_bounds(parts.window_ids_max);
         parts.window_ids_max /= open.max(1);
-        let (ledger, retention) = (parts.ledger.clone(), Retention::new(&parts));
-        let keeper = Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms);
+        let (ledger, owned) = (parts.ledger.clone(), Owned::default());
+        let retention = Retention::new(&parts, overflow, owned.clone());
+        let keeper = Keeper::new(ledger, Arc::new(Shards::new(Owners { parts, owned }, ready)), terms);
         tokio::try_join!(keeper.run(stop.clone()), retention.run(stop))?;
         Ok(())
     }
 }
 
+/// The owners of one process.
+#[derive(Debug)]
+struct Owners {
+    parts: Parts,
+    owned: Owned,
+}
+
 #[async_trait]
-impl Stage for Parts {
+impl Stage for Owners {
     fn stream(&self) -> &dyn Stream {
-        &*self.raw
+        &*self.parts.raw
     }
 
     fn chain_of(&self, shard: &ShardId) -> ChainId {
-        chain::of_shard(&*self.raw, shard)
+        chain::of_shard(self.stream(), shard)
     }
 
     async fn has_ended(&self, chain: &ChainId) -> Result<bool, OwnerError> {
-        owner::has_ended(&*self.ledger, chain).await
+        owner::has_ended(&*self.parts.ledger, chain).await
+    }
+
+    fn lost(&self) {
+        METRICS.leases_lost.inc();
     }
 
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {
-        Owner::open(self.clone(), shard).await?.run(stop).await
+        let _shown = metrics::Shown::new(&shard.id);
+        let _owning = self.owned.own(shard.range);
+        Owner::open(self.parts.clone(), shard).await?.run(stop).await
     }
 }

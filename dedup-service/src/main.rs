@@ -2,8 +2,8 @@
 
 use backend::Backend;
 use clap::Parser;
-use dedup_service::{Config, Deduper};
-use service::{Env, Health, Misconfigured, Process, Tasks, process};
+use dedup_service::{Config, Deduper, Waits};
+use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
 use std::process::ExitCode;
 
 const SERVICE: &str = "dedup-service";
@@ -23,6 +23,9 @@ struct Arguments {
     backend: backend::Settings,
 
     #[command(flatten)]
+    traces: traces::Settings,
+
+    #[command(flatten)]
     process: Process,
 }
 
@@ -35,15 +38,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
-    let Arguments { dedup, backend, process } = arguments;
-    dedup.check().map_err(Misconfigured::because)?;
-    let (env, health) = (Env::system(), Health::default());
+    let Arguments { dedup, backend, traces, process } = arguments;
+    dedup.check(&Waits::SHORTEST).map_err(Misconfigured::because)?;
+    let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
+    let traces = env.traces.clone();
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (raw, clean, ledger) = (backend.raw().await?, backend.clean().await?, backend.ledger().await?);
+    let overflow = backend.overflow().await?.and_then(|overflow| overflow.retention).unwrap_or_default();
     let terms = backend.terms("dedup", &env);
-    let deduper = Deduper::new(dedup, raw, clean, ledger, env, &health)?;
+    let deduper = Deduper::new(dedup, raw, clean, ledger, overflow, env, &health).map_err(Misconfigured::because)?;
     let mut tasks = Tasks::default();
     tasks.spawn("dedup", |stop| deduper.run(terms, stop));
     backend.watch(&mut tasks);
-    process.run(SERVICE, health, tasks).await
+    let outcome = process.run(SERVICE, health, tasks).await;
+    traces.close().await;
+    outcome
 }

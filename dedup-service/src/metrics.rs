@@ -1,44 +1,111 @@
-//! What the dedup stage counts.
+//! What the dedup stage counts. One set for the process, since the registry is one for the process.
 
-use prometheus::{
-    GaugeVec, IntCounter, IntCounterVec, register_gauge_vec, register_int_counter, register_int_counter_vec,
-};
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use schema::ShardId;
+use service::metrics::{Bound, Level, Set, show_bound};
 use std::sync::LazyLock;
 
-const ONCE: &str = "each metric is registered once, under a valid name";
+/// Upper ends of the classes of time, in seconds: from a data directory at rest to a backlog of most of a day.
+const SECONDS: [f64; 13] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0, 43_200.0];
 
-pub(crate) static ACCEPTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!("forebay_dedup_accepted_total", "Unique events by kind", &["kind"]).expect(ONCE)
-});
-pub(crate) static DUPLICATES: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_duplicates_total", "Further copies of events, dropped").expect(ONCE)
-});
-pub(crate) static STRAYS: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_strays_total", "Records of strays put into the raw stream again").expect(ONCE)
-});
-pub(crate) static FORWARD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_forward_failures_total", "Clean records refused, sent again").expect(ONCE)
-});
-pub(crate) static VOIDED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_voided_total", "Events that could never be sent").expect(ONCE)
-});
-pub(crate) static EVICTED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_window_evicted_total", "Ids that left a full window early").expect(ONCE)
-});
-pub(crate) static REACHED_BACK: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_window_reloads_total", "Loads of older entries for late events").expect(ONCE)
-});
-pub(crate) static WINDOW_IDS: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!("forebay_dedup_window_ids", "Ids in memory by shard", &["shard"]).expect(ONCE)
-});
-pub(crate) static LAG_SHARE: LazyLock<GaugeVec> = LazyLock::new(|| {
-    let help = "Lag as a part of the raw stream's retention; at 1, records go unread";
-    register_gauge_vec!("forebay_dedup_lag_of_retention", help, &["shard"]).expect(ONCE)
-});
-pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!("forebay_dedup_lag_seconds", "How far behind the raw shard's tip", &["shard"]).expect(ONCE)
-});
-pub(crate) static TRIMMED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_dedup_trimmed_entries_total", "Entries removed from dedup chains by age")
-        .expect(ONCE)
-});
+/// What is accepted, as its label has it.
+pub(crate) const KINDS: [&str; 2] = ["event", "quarantine"];
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    shards_owned: IntGauge,
+    pub(crate) lag: GaugeVec,
+    pub(crate) lag_of_retention: GaugeVec,
+    pub(crate) accepted: IntCounterVec,
+    pub(crate) duplicates: IntCounter,
+    pub(crate) strays: IntCounter,
+    pub(crate) forward_failures: IntCounter,
+    pub(crate) voided: IntCounter,
+    pub(crate) window_ids: IntGaugeVec,
+    /// Of all shards.
+    window_ids_in_all: IntGauge,
+    pub(crate) evicted: IntCounter,
+    pub(crate) reached_back: IntCounter,
+    pub(crate) chain_appends: IntCounter,
+    pub(crate) chain_conflicts: IntCounter,
+    pub(crate) trimmed: IntCounter,
+    pub(crate) leases_lost: IntCounter,
+    pub(crate) decide_seconds: Histogram,
+}
+
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
+
+/// Registers everything that the dedup stage counts.
+pub fn register() {
+    ownership::metrics::register();
+    LazyLock::force(&METRICS);
+}
+
+/// Shows how full the windows of this process are.
+pub(crate) fn show_bounds(window_ids_max: usize) {
+    let limit = window_ids_max as f64;
+    show_bound(Bound::DedupWindowIds, move || Level { used: METRICS.window_ids_in_all.get() as f64, limit });
+}
+
+/// A shard that is owned by this process; what is shown of it goes when it is let go.
+#[derive(Debug)]
+pub(crate) struct Shown(ShardId);
+
+impl Shown {
+    pub(crate) fn new(shard: &ShardId) -> Shown {
+        METRICS.shards_owned.inc();
+        METRICS.window_ids.with_label_values(&[shard.as_str()]).set(0);
+        Shown(shard.clone())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        METRICS.window(&self.0, 0);
+        METRICS.shards_owned.dec();
+        let shard = [self.0.as_str()];
+        // What was never set is not there.
+        let _ = METRICS.lag.remove_label_values(&shard);
+        let _ = METRICS.lag_of_retention.remove_label_values(&shard);
+        let _ = METRICS.window_ids.remove_label_values(&shard);
+    }
+}
+
+impl Metrics {
+    /// Says how many ids the windows of a shard hold by now.
+    pub(crate) fn window(&self, shard: &ShardId, ids: usize) {
+        let (shown, ids) = (self.window_ids.with_label_values(&[shard.as_str()]), ids as i64);
+        self.window_ids_in_all.add(ids - shown.get());
+        shown.set(ids);
+    }
+
+    fn register() -> Metrics {
+        let set = Set::new("dedup");
+        let accepted = set.counters("accepted_total", &["kind"], "Unique events: `event`, `quarantine`");
+        KINDS.iter().for_each(|kind| drop(accepted.with_label_values(&[kind])));
+        let help = "Lag as a part of the raw stream's retention; at 1, records go unread";
+        Metrics {
+            shards_owned: set.gauge("shards_owned", "Raw shards that this process owns"),
+            lag: set.levels("lag_seconds", &["shard"], "How far behind the raw shard's tip"),
+            lag_of_retention: set.levels("lag_of_retention", &["shard"], help),
+            accepted,
+            duplicates: set.counter("duplicates_total", "Further copies of events, dropped"),
+            strays: set.counter("strays_total", "Records of strays put into the raw stream again"),
+            forward_failures: set.counter("forward_failures_total", "Clean records refused, sent again"),
+            voided: set.counter("voided_total", "Events that could never be sent"),
+            window_ids: set.gauges("window_ids", &["shard"], "Ids in memory"),
+            window_ids_in_all: IntGauge::new("all", "not registered").expect("a valid name"),
+            evicted: set.counter("window_evicted_total", "Ids that left a full window early"),
+            reached_back: set.counter("window_reloads_total", "Loads of older entries for late events"),
+            chain_appends: set.counter("chain_appends_total", "Entries appended to dedup chains"),
+            chain_conflicts: set.counter("chain_conflicts_total", "Appends that found another owner's entry"),
+            trimmed: set.counter("trimmed_entries_total", "Entries removed from dedup chains by age"),
+            leases_lost: set.counter("leases_lost_total", "Leases that another worker took"),
+            decide_seconds: set.histogram(
+                "decide_seconds",
+                &SECONDS,
+                "From the gateway's receipt to the decision in the chain",
+            ),
+        }
+    }
+}

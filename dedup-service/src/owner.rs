@@ -7,7 +7,7 @@ use crate::batch::{Unit, unit_of};
 use crate::chain;
 use crate::config::Config;
 use crate::dedup::{self, Forward, State};
-use crate::metrics;
+use crate::metrics::{KINDS, METRICS};
 use crate::voids::Voids;
 use crate::window::{Window, minute_of};
 use ledger::keeper::Ending;
@@ -15,6 +15,7 @@ use ledger::{Ledger, LedgerError, Walk, append_until_decided, for_each_slot};
 use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE, ReadingOn};
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
 use schema::{ChainId, HashKey, Kind, Origin, Position, record};
+use service::traces::{self, Attribute, SpanKind, Spans};
 use service::{Env, Halt, Rule, Rules, Stop};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct Owner {
     positions: VecDeque<(u64, Position)>,
     /// Last entry that had something to forward; 0 where none had.
     last_effect: u64,
+    /// When the head entry was appended, by its owner's wall clock.
+    appended_at: i64,
     last_sure: Instant,
     /// When the shard is worth reading again.
     read_at: Instant,
@@ -102,6 +105,7 @@ impl Owner {
             recorded: 1,
             positions: VecDeque::new(),
             last_effect: 0,
+            appended_at: 0,
             last_sure,
             read_at: last_sure,
             lag: Lag::default(),
@@ -115,7 +119,9 @@ impl Owner {
         let head = chain::head(&*self.parts.ledger, &self.state.chain).await?;
         if let Some((number, head)) = head {
             chain::resume(&mut self.state, number, &head)?;
-            self.recorded = head.forwarded_through;
+            let (raw, position) = (&*self.parts.raw, &self.state.position);
+            ownership::recall_tip(raw, &self.shard.id, position, head.tip_at, self.parts.env.now());
+            (self.recorded, self.appended_at) = (head.forwarded_through, head.appended_at);
         }
         self.read_through = self.state.position.clone();
         if self.state.ended {
@@ -259,8 +265,16 @@ impl Owner {
                 self.settle().await?;
             } else if stopping {
                 return Ok(Ending::Stopped);
+            } else if self.is_quiet() {
+                self.settle().await?;
             }
         }
+    }
+
+    /// Whether an entry should say that nothing came for long.
+    fn is_quiet(&self) -> bool {
+        let (raw, position, now) = (&*self.parts.raw, &self.state.position, self.parts.env.now());
+        ownership::should_say_anew(raw, &self.shard.id, position, self.appended_at, now)
     }
 
     /// END needs the end of the shard and an empty outbox (PROTOCOL rule 15).
@@ -298,9 +312,9 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        METRICS.lag.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
         let share = self.lag.note(&*self.parts.raw, &self.shard.id, page.lag).await;
-        metrics::LAG_SHARE.with_label_values(&[self.shard.id.as_str()]).set(share);
+        METRICS.lag_of_retention.with_label_values(&[self.shard.id.as_str()]).set(share);
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
         }
@@ -334,12 +348,54 @@ impl Owner {
                 self.forward().await?;
             }
         }
-        self.append(decided.entry).await?;
+        let mut spans = self.deciding(&units, &decided.entry);
+        self.append(decided.entry).await.inspect_err(|error| spans.fail(error))?;
+        drop(spans);
+        self.time(&units);
         if !rules.keeps(Rule::StraysBeforeEntry) {
             self.send_home(strays).await?;
         }
         self.evict();
         Ok(())
+    }
+
+    /// Spans of the entry that is about to be appended, in the traces that its records carry.
+    fn deciding(&self, units: &[Unit], entry: &Decision) -> Spans {
+        let parts = units.iter().flat_map(|unit| &unit.parts);
+        let sampled = parts.flat_map(|part| traces::carried(&part.trace_context));
+        let mut spans = self.parts.env.traces.step("decide", &SpanKind::Consumer, sampled);
+        spans.describe(|| {
+            [
+                Attribute::new("forebay.chain", self.state.chain.to_string()),
+                Attribute::new("forebay.entry", (self.state.next - 1) as i64),
+                Attribute::new("forebay.records", i64::from(entry.records)),
+                Attribute::new("forebay.events", i64::from(entry.met)),
+                Attribute::new("forebay.duplicates", i64::from(entry.duplicates)),
+                Attribute::new("forebay.strays", i64::from(entry.strays)),
+            ]
+        });
+        spans
+    }
+
+    /// Spans of sending the outbox, in the traces that it carries.
+    fn forwarding(&self) -> Spans {
+        let sampled = self.outbox.iter().flat_map(|forward| traces::carried(&forward.record.trace_context));
+        let mut spans = self.parts.env.traces.step("forward", &SpanKind::Producer, sampled);
+        spans.describe(|| {
+            [
+                Attribute::new("forebay.chain", self.state.chain.to_string()),
+                Attribute::new("forebay.records", self.outbox.len() as i64),
+            ]
+        });
+        spans
+    }
+
+    /// Observes how long ago what is decided now was received.
+    fn time(&self, units: &[Unit]) {
+        let now = self.parts.env.now();
+        for received_at in units.iter().filter_map(Unit::received_at) {
+            METRICS.decide_seconds.observe(now.saturating_sub(received_at).max(0) as f64 / 1e6);
+        }
     }
 
     /// Units for one entry: as many as its ids fit, and one at least.
@@ -362,7 +418,7 @@ impl Owner {
             let mut failed = Vec::new();
             for (record, result) in left.into_iter().zip(results) {
                 match result {
-                    Ok(_) => metrics::STRAYS.inc(),
+                    Ok(_) => METRICS.strays.inc(),
                     Err(AppendError::TooLarge { .. }) => {
                         return Err(
                             Halt(format!("shard {}: a stray no longer fits the raw stream", self.shard.id)).into()
@@ -386,7 +442,7 @@ impl Owner {
             tracing::warn!(shard = %self.shard.id, "the window is full: late events are judged by a shorter window");
             return Ok(());
         }
-        metrics::REACHED_BACK.inc();
+        METRICS.reached_back.inc();
         let trimmed_to = self.load_window(minute, floor).await?;
         // What is in memory is known, whatever became of its entry.
         self.state.trimmed_to = self.state.trimmed_to.max(trimmed_to.min(floor));
@@ -406,12 +462,19 @@ impl Owner {
             false => number,
         };
         entry.appended_at = self.parts.env.now();
-        let (recorded, sent) = (entry.forwarded_through, Instant::now());
+        entry.tip_at = ownership::tip_at(&*self.parts.raw, &self.shard.id, &self.state.position, entry.appended_at);
+        let (recorded, appended_at, sent) = (entry.forwarded_through, entry.appended_at, Instant::now());
         self.note(number, &entry)?;
         let bytes = chain::encode(self.parts.env.nonce(), dedup_entry::Entry::Decision(entry));
-        append_until_decided(&*self.parts.ledger, &self.state.chain, number, bytes, PATIENCE).await?;
+        let appended = append_until_decided(&*self.parts.ledger, &self.state.chain, number, bytes, PATIENCE).await;
+        match &appended {
+            Ok(()) => METRICS.chain_appends.inc(),
+            Err(LedgerError::Taken { .. }) => METRICS.chain_conflicts.inc(),
+            Err(_) => {}
+        }
+        appended?;
         self.last_sure = sent;
-        self.recorded = recorded;
+        (self.recorded, self.appended_at) = (recorded, appended_at);
         self.release_consumed().await;
         Ok(())
     }
@@ -467,6 +530,7 @@ impl Owner {
             .iter()
             .map(|forward| NewRecord { point: point(forward), bytes: record::encode(&forward.record) })
             .collect();
+        let mut spans = self.forwarding();
         let results = self.parts.clean.append(records).await;
         let mut unsendable = Vec::new();
         let mut kept = Vec::new();
@@ -475,8 +539,9 @@ impl Owner {
                 Ok(_) => {}
                 Err(AppendError::TooLarge { .. }) => unsendable.push(forward),
                 Err(error) => {
-                    tracing::debug!(shard = %self.shard.id, %error, "forwarding failed, trying again");
-                    metrics::FORWARD_FAILURES.inc();
+                    tracing::debug!(shard = %self.shard.id, entry = forward.entry, %error, "forwarding failed, trying again");
+                    METRICS.forward_failures.inc();
+                    spans.fail(&error);
                     kept.push(forward);
                 }
             }
@@ -490,8 +555,8 @@ impl Owner {
         let mut voids = Vec::new();
         for mut forward in unsendable {
             let events = record::count(&forward.record.ids);
-            tracing::error!(shard = %self.shard.id, origin = forward.record.origin, ordinal = forward.record.first_ordinal, events, "events can't be sent: they are void");
-            metrics::VOIDED.inc_by(events as u64);
+            tracing::error!(shard = %self.shard.id, chain = %self.state.chain, entry = forward.entry, origin = forward.record.origin, ordinal = forward.record.first_ordinal, events, "events can't be sent: they are void");
+            METRICS.voided.inc_by(events as u64);
             let (void, tombstone) = dedup::void(&forward, "the clean record is larger than the stream takes");
             forward.record = tombstone;
             self.outbox.push(forward);
@@ -508,21 +573,21 @@ impl Owner {
         for window in &mut self.state.windows {
             let gone = window.evict_beyond_bound();
             if gone > 0 {
-                metrics::EVICTED.inc_by(gone as u64);
+                METRICS.evicted.inc_by(gone as u64);
                 tracing::warn!(shard = %self.shard.id, ids = gone, "the window is full: its oldest ids left early");
             }
         }
         let ids: usize = self.state.windows.iter().map(Window::len).sum();
-        metrics::WINDOW_IDS.with_label_values(&[self.shard.id.as_str()]).set(ids as f64);
+        METRICS.window(&self.shard.id, ids);
     }
 }
 
 fn count(entry: &Decision) {
-    for (kind, lane) in [("events", &entry.events), ("quarantine", &entry.quarantine)] {
+    for (kind, lane) in KINDS.into_iter().zip([&entry.events, &entry.quarantine]) {
         let count = lane.as_ref().map_or(0, |lane| lane.count);
-        metrics::ACCEPTED.with_label_values(&[kind]).inc_by(u64::from(count));
+        METRICS.accepted.with_label_values(&[kind]).inc_by(u64::from(count));
     }
-    metrics::DUPLICATES.inc_by(u64::from(entry.duplicates));
+    METRICS.duplicates.inc_by(u64::from(entry.duplicates));
 }
 
 /// The chain of a raw shard.
@@ -560,8 +625,15 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<DedupGen
     for id in &shard.parents {
         let parent = chain::of_shard(&*parts.raw, id);
         let head = chain::head(&*parts.ledger, &parent).await?;
-        if parts.rules.keeps(Rule::ParentsFirst) && !head.as_ref().is_some_and(|(_, head)| head.end) {
-            return Err(OwnerError::ParentRuns(parent));
+        if !head.as_ref().is_some_and(|(_, head)| head.end) {
+            let goes_on = parts.raw.goes_on_without(id);
+            if parts.rules.keeps(Rule::ParentsFirst) && !goes_on {
+                return Err(OwnerError::ParentRuns(parent));
+            }
+            if goes_on && chain::genesis(&*parts.ledger, &parent).await?.is_none() {
+                tracing::warn!(shard = %shard.id, %parent, "the shard begins without its parent, which nobody has read");
+                continue;
+            }
         }
         newest_through = newest_through.max(head.map_or(0, |(_, head)| head.newest_through));
         parent_chains.push(parent.to_string());

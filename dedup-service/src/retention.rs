@@ -2,15 +2,22 @@
 //!
 //! **As of**: the time up to which everything is decided. The age of an entry is counted back from there and not from
 //! now, so that a stage that was down for a month still recognises the copies among what has waited for it. **Saved**: a
-//! void whose entry goes is written to a chain of its own first, since it is the only account of its ordinals.
+//! void whose entry goes is written to a chain of its own first, since it is the only account of its ordinals. **Heir**:
+//! the owned shard in whose range a chain's own range begins. Its owner trims the chain: the shard's own, and those of
+//! ancestors, which have ended. There is one heir at most, as owned shards do not overlap; where there is none, as between
+//! a parent's END and its children's first owners, the chain waits.
 
 use crate::batch::unit_of;
+use crate::chain;
+use crate::config::Config;
+use crate::metrics::METRICS;
+use crate::owned::Owned;
 use crate::owner::Parts;
-use crate::{chain, metrics};
+use crate::waits::Waits;
 use ledger::{Ledger, Walk, append_until_decided};
 use ownership::{OwnerError, PATIENCE};
 use schema::v1::{Decision, Void, dedup_entry};
-use schema::{ChainId, Position};
+use schema::{ChainId, Position, ShardId};
 use service::{Env, Stop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +31,22 @@ const FIRST_AFTER: Duration = Duration::from_secs(60);
 /// Enough to see the oldest record that is not decided.
 const GLANCE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1, wait: Duration::ZERO };
 
-/// Trims the chains of all raw shards, ended ones included, whoever owns them.
+/// Trims the chains whose heirs are owned by this process.
 #[derive(Debug)]
 pub struct Retention {
     raw: Arc<dyn Stream>,
     ledger: Arc<dyn Ledger>,
     env: Env,
-    keep: Duration,
+    config: Config,
+    overflow: Duration,
+    owned: Owned,
 }
 
 impl Retention {
-    pub fn new(parts: &Parts) -> Retention {
+    /// `overflow` is for how long the overflow queue keeps records; zero where there is none.
+    pub fn new(parts: &Parts, overflow: Duration, owned: Owned) -> Retention {
         let Parts { raw, ledger, env, config, .. } = parts.clone();
-        Retention { raw, ledger, env, keep: config.keep_decisions() }
+        Retention { raw, ledger, env, config, overflow, owned }
     }
 
     /// Trims every hour until `stop`.
@@ -62,14 +72,23 @@ impl Retention {
 
     /// Trims once; how many entries went.
     pub async fn trim(&self) -> Result<u64, OwnerError> {
-        let keep = i64::try_from(self.keep.as_micros()).unwrap_or(i64::MAX);
+        let keep = self.config.keep_decisions(&Waits::of(&*self.raw, self.overflow));
+        let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         let kept_from = self.decided_as_of().await?.saturating_sub(keep);
         let mut trimmed = 0;
         for chain in self.ledger.chains(&chain::prefix(&*self.raw)).await? {
-            trimmed += self.trim_chain(&chain, kept_from).await?;
+            if self.is_heir_of(&chain).await? {
+                trimmed += self.trim_chain(&chain, kept_from).await?;
+            }
         }
-        metrics::TRIMMED.inc_by(trimmed);
+        METRICS.trimmed.inc_by(trimmed);
         Ok(trimmed)
+    }
+
+    async fn is_heir_of(&self, chain: &ChainId) -> Result<bool, OwnerError> {
+        let Some(genesis) = chain::genesis(&*self.ledger, chain).await? else { return Ok(false) };
+        let (range, _) = chain::range_of(chain, &genesis)?;
+        Ok(self.owned.covers(range.low))
     }
 
     async fn decided_as_of(&self) -> Result<i64, OwnerError> {
@@ -78,7 +97,7 @@ impl Retention {
             let head = chain::head(&*self.ledger, &chain::of_shard(&*self.raw, &shard.id)).await?;
             let at = match &head {
                 Some((_, head)) if head.end => continue,
-                Some((_, head)) => Position::parse(&head.to),
+                Some((_, head)) => Position::parse(&head.to).inspect(|at| self.recall_tip(&shard.id, at, head)),
                 None => Some(Position::start()),
             };
             let Some(at) = at else { return Ok(i64::MIN) }; // Its owner will halt: nothing may go until then.
@@ -88,6 +107,11 @@ impl Retention {
             }
         }
         Ok(as_of)
+    }
+
+    /// A shard that has been quiet for long is nothing to halt for.
+    fn recall_tip(&self, shard: &ShardId, at: &Position, head: &Decision) {
+        ownership::recall_tip(&*self.raw, shard, at, head.tip_at, self.env.now());
     }
 
     /// Removes what is forwarded and was appended before `kept_from`.

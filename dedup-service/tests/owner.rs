@@ -4,12 +4,13 @@
 
 use bytes::Bytes;
 use clap::Parser;
+use dedup_service::again::{Again, Ordinals};
 use dedup_service::{Config, Ending, Owner, Parts};
 use ledger::embedded::EmbeddedLedger;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::v1::CleanRecord;
-use schema::{EventId, HashKey, Kind, Position, record};
+use schema::{EventId, HashKey, IntervalSet, Kind, Origin, Position, record};
 use service::{Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -197,4 +198,25 @@ async fn a_chain_that_is_missing_while_a_writer_knows_its_ordinals_halts() {
     let shard = house.raw.shards().await.unwrap().remove(0);
     let error = Owner::open(house.parts.clone(), shard).await.expect_err("the chain is lost");
     assert!(error.to_string().contains("halt") && error.to_string().contains("r1/raw-0000/0"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_decided_goes_on_again_as_it_was_and_what_is_not_there_is_named() {
+    let house = house(1, &[]).await;
+    house.put(raw_record([1, 2, 1, 3], 10), HashKey(0)).await;
+    house.put(raw_record([3, 4], 20), HashKey(0)).await;
+    house.settle().await;
+    let sent = house.clean().await;
+    let origin = Origin::new(&sent[0].origin);
+    let mut ordinals = IntervalSet::default();
+    ordinals.insert(3, 9);
+    let wanted = Ordinals::from([(origin.clone(), ordinals)]);
+    let Parts { raw, clean, ledger, .. } = &house.parts;
+    let again = Again { raw: &**raw, clean: &**clean, ledger: &**ledger, is_rehearsal: false };
+    let rehearsed = Again { is_rehearsal: true, ..again }.forward(&wanted).await.unwrap();
+    assert_eq!((rehearsed.records, house.clean().await.len()), (1, 2));
+    let outcome = again.forward(&wanted).await.unwrap();
+    assert_eq!((outcome.records, outcome.events), (1, 1));
+    assert_eq!(outcome.gone[&origin].intervals(), [(4, 9)], "nobody decided these");
+    assert_eq!(house.clean().await[2], sent[1]);
 }

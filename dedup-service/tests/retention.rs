@@ -5,13 +5,13 @@
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::retention::saved_voids;
-use dedup_service::{Config, Owner, Parts, Retention, chain};
+use dedup_service::{Config, Owned, Owner, Parts, Retention, chain};
 use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, LedgerError};
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
-use schema::{ChainId, EventId, Kind, Position, ShardId, record};
+use schema::{ChainId, EventId, HashKey, HashRange, Kind, Position, ShardId, record};
 use service::{Clock, Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -101,8 +101,13 @@ impl House {
     }
 
     async fn trim(&self, now: i64) -> u64 {
+        self.trim_as(Owned::everything(), now).await
+    }
+
+    /// As a process that owns some shards.
+    async fn trim_as(&self, owned: Owned, now: i64) -> u64 {
         self.clock.0.store(now, SeqCst);
-        Retention::new(&self.parts).trim().await.unwrap()
+        Retention::new(&self.parts, Duration::ZERO, owned).trim().await.unwrap()
     }
 
     async fn numbers(&self, chain: &ChainId) -> Vec<u64> {
@@ -135,6 +140,14 @@ impl House {
         let entry = chain::encode(number.into(), entry);
         self.parts.ledger.append(chain, number, entry).await.unwrap();
     }
+}
+
+/// Of a shard that covers everything.
+fn genesis() -> dedup_entry::Entry {
+    let HashRange { low, high } = HashRange::ALL;
+    let [hash_low, hash_high] = [low, high].map(|key: HashKey| Bytes::copy_from_slice(&key.to_bytes()));
+    let point = hash_low.clone();
+    dedup_entry::Entry::Genesis(DedupGenesis { hash_low, hash_high, point, ..DedupGenesis::default() })
 }
 
 fn first_chain() -> ChainId {
@@ -224,9 +237,35 @@ async fn of_an_ended_ancestor_genesis_and_end_stay_and_its_children_go_on() {
 }
 
 #[tokio::test]
+async fn a_chain_is_trimmed_by_whoever_owns_its_shard_and_an_ended_one_by_the_owner_of_where_it_began() {
+    let (house, parent) = (house(&[]).await, first_chain());
+    house.decide(0, 1).await;
+    house.raw.reshard(NonZeroU32::new(2).unwrap()).await.unwrap();
+    house.settle().await;
+    let children: Vec<Shard> = house.raw.shards().await.unwrap().split_off(1);
+    for id in 2..20 {
+        house.decide(DAY, id).await;
+    }
+    let chains: Vec<ChainId> = children.iter().map(|child| chain::of_shard(&house.raw, &child.id)).collect();
+    let count = async |chain: &ChainId| house.numbers(chain).await.len();
+    assert_eq!(house.trim_as(Owned::default(), 20 * DAY).await, 0, "it owns nothing");
+
+    let owned = Owned::default();
+    let upper = owned.own(children[1].range);
+    assert!(house.trim_as(owned.clone(), 20 * DAY).await > 0);
+    assert!(count(&parent).await > 2 && count(&chains[0]).await > 2);
+    assert_eq!(count(&chains[1]).await, 2, "a genesis and a head");
+    drop(upper);
+
+    let _lower = owned.own(children[0].range);
+    assert!(house.trim_as(owned, 20 * DAY).await > 0);
+    assert_eq!((count(&parent).await, count(&chains[0]).await), (2, 2));
+}
+
+#[tokio::test]
 async fn what_is_not_forwarded_stays_and_voids_are_saved_before_they_go() {
     let (house, chain) = (house(&[]).await, first_chain());
-    house.append(&chain, 0, dedup_entry::Entry::Genesis(DedupGenesis::default())).await;
+    house.append(&chain, 0, genesis()).await;
     let void = |ordinal: u64| Void {
         kind: Kind::Events.into(),
         first_ordinal: ordinal,
@@ -256,7 +295,7 @@ async fn decisions_are_kept_for_as_long_as_is_set() {
 async fn chains_of_another_incarnation_of_the_stream_are_left_alone() {
     let house = house(&[]).await;
     let chain = ChainId::dedup("r0", &ShardId::new("raw-0000"), 0);
-    house.append(&chain, 0, dedup_entry::Entry::Genesis(DedupGenesis::default())).await;
+    house.append(&chain, 0, genesis()).await;
     for number in 1..4 {
         let decision = Decision { forwarded_through: number, ..Decision::default() };
         house.append(&chain, number, dedup_entry::Entry::Decision(decision)).await;

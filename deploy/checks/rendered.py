@@ -15,12 +15,23 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = "1.37.0"
 KEDA = "keda.sh/v1alpha1"
 
-COMMON = ["backend/src/settings.rs", "aws/src/settings.rs", "service/src/process.rs"]
+CLOUD = ["backend/src/settings.rs", "aws/src/settings.rs"]
+# The watch over the chains is a command of a binary that is no service: it takes less from outside.
+WATCH = ["forebay/src/audit.rs", "forebay/src/source.rs", "forebay/src/main.rs"]
+
+
+def sources_of(service: str) -> str:
+    """Where the settings of a service are."""
+    own = WATCH if service == "audit" else ["service/src/process.rs", f"{service}/src/config.rs"]
+    return "\n".join((ROOT / path).read_text() for path in [*CLOUD, *own])
 
 
 def settings_of(service: str) -> set[str]:
-    texts = [(ROOT / path).read_text() for path in [*COMMON, f"{service}/src/config.rs"]]
-    return {name for text in texts for name in re.findall(r'env = "(FOREBAY_\w+)"', text)}
+    return set(re.findall(r'env = "(FOREBAY_\w+)"', sources_of(service)))
+
+
+def flags_of(service: str) -> set[str]:
+    return {f"--{field.replace('_', '-')}" for field in re.findall(r"^    pub (\w+):", sources_of(service), re.M)}
 
 
 def pod_of(thing: dict) -> dict | None:
@@ -32,14 +43,27 @@ def pod_of(thing: dict) -> dict | None:
 def check_pod(name: str, pod: dict) -> list[str]:
     container = pod["containers"][0]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-    unknown = environment.keys() - settings_of(container["name"]) - {"AWS_REGION"}
+    settings = settings_of(container["name"])
+    unknown = environment.keys() - settings - {"AWS_REGION"}
     wrong = [f"{name}: {container['name']} has no setting {setting}" for setting in unknown]
-    grace = int(environment["FOREBAY_SHUTDOWN_GRACE"].rstrip("s"))
-    if pod["terminationGracePeriodSeconds"] <= grace:
+    flags = {word for word in container.get("args", []) if word.startswith("--")}
+    wrong += [f"{name}: {container['name']} has no flag {flag}" for flag in flags - flags_of(container["name"])]
+    drains = "FOREBAY_SHUTDOWN_GRACE" in settings
+    if drains and pod["terminationGracePeriodSeconds"] <= int(environment["FOREBAY_SHUTDOWN_GRACE"].rstrip("s")):
         wrong.append(f"{name}: it is killed before it has drained")
+    wrong += check_probe(name, container)
     if not container["securityContext"]["readOnlyRootFilesystem"] or not pod["securityContext"]["runAsNonRoot"]:
         wrong.append(f"{name}: it may write to its image, or run as root")
     return wrong
+
+
+def check_probe(name: str, container: dict) -> list[str]:
+    """The service whose health is asked for is one that the binary in the image knows by that name."""
+    if "readinessProbe" not in container:
+        return []
+    binary, asked = container["image"].split("/")[-1].split(":")[0], container["readinessProbe"]["grpc"]["service"]
+    known = any(f'"{asked}"' in path.read_text() for path in (ROOT / binary / "src").rglob("*.rs"))
+    return [] if known else [f"{name}: {binary} does not tell the health of {asked}"]
 
 
 def check(things: list[dict]) -> list[str]:

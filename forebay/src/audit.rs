@@ -6,6 +6,7 @@
 //! an ordinal that the exact view should have and has not. **Twice**: one that a view has more than once.
 
 mod bitmap;
+mod conservation;
 mod deep;
 mod explain;
 mod flow;
@@ -17,21 +18,29 @@ mod receipts;
 mod repeats;
 mod report;
 mod rows;
+pub mod watch;
 
+pub use conservation::Conserved;
 pub use report::{Figures, Finding, Findings, Report};
 
+use crate::embedded::Embedded;
 use crate::source::{Source, View};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
+use conservation::Conservation;
+use dedup_service::again::Ordinals;
 use deep::Depth;
 use flow::Flow;
 use judge::Evidence;
 use receipts::Receipts;
-use service::Env;
 use service::settings::duration;
+use service::{Env, Health, Stop, admin, metrics};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
+use watch::Watch;
 
 /// Pause between two looks at a pipeline that has something in flight.
 const WAIT_PAUSE: Duration = Duration::from_millis(200);
@@ -57,6 +66,19 @@ pub struct AuditArgs {
     #[arg(long)]
     pub deep: bool,
 
+    /// Read only the chains, and go on doing so with this pause, until a signal: says as metrics how many events there are,
+    /// where they are, and whether any is missing; exits with 1 if some were at the end
+    #[arg(long, value_name = "PAUSE", value_parser = duration, conflicts_with_all = ["ledger", "wait", "deep"])]
+    pub watch: Option<Duration>,
+
+    /// With --watch: how long an event may be on its way, though what comes behind it is written, before it is missing
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub missing_after: Duration,
+
+    /// With --watch: where to serve /healthz, /readyz, /metrics and gRPC health [default: nowhere]
+    #[arg(long, env = "FOREBAY_ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+
     /// Most examples of each kind of finding
     #[arg(long, value_name = "N", default_value = "10")]
     pub examples: usize,
@@ -73,25 +95,54 @@ pub async fn run(args: AuditArgs, env: Env) -> anyhow::Result<Report> {
     };
     let view = args.source.look(&env).await?;
     if let Some(patience) = args.wait {
-        settle(&view, patience).await?;
+        settle(&view, &env, patience).await?;
     }
     // The lake first: whatever is there by now was announced before.
     let listed = objects::list(&*view.ports.lake).await?;
-    view.refresh().await?;
+    let flow = look(&view, &env).await?;
     let depth = if args.deep { Depth::Deep } else { Depth::Plain };
-    let evidence = Evidence::gather(view.ports.clone(), listed, depth, args.examples).await?;
+    let evidence = Evidence::gather(view.ports.clone(), flow, listed, depth, args.examples).await?;
     let mut report = judge::judge(evidence, receipts).await?;
     report.remarks.push(depth.to_string());
     report.blame_damage(&view.damages());
     Ok(report)
 }
 
+/// Reads the chains again and again until `stop`, and shows what they say of all events; gives the last figures.
+///
+/// # Errors
+/// There are no chains to read, or the address can't be had. Chains that can't be read for a while are read again later.
+pub async fn watch(args: AuditArgs, every: Duration, env: Env, stop: Stop) -> anyhow::Result<Conserved> {
+    metrics::begin("forebay-audit");
+    watch::register();
+    let health = Health::default();
+    let ready = health.part("conservation");
+    let view = args.source.look(&env).await?;
+    let watch = Watch { view, env, every, missing_after: args.missing_after, ready }.run(stop.clone());
+    let Some(addr) = args.admin_addr else { return Ok(watch.await) };
+    let listener = TcpListener::bind(addr).await.with_context(|| format!("listen on --admin-addr {addr}"))?;
+    println!("showing metrics on http://{}/metrics", listener.local_addr()?);
+    tokio::select! {
+        conserved = watch => Ok(conserved),
+        served = admin::serve(listener, health, "forebay-audit", stop) => {
+            served?;
+            bail!("metrics are no longer shown")
+        }
+    }
+}
+
+/// Ordinals that the clean stream has acknowledged and no writer has announced: on their way, or lost.
+pub(crate) async fn due(ports: &Embedded, env: &Env) -> anyhow::Result<Ordinals> {
+    let mut conservation = Conservation::new(ports.clone(), env.clone(), Duration::ZERO);
+    conservation.look().await?;
+    Ok(conservation.due())
+}
+
 /// Waits until nothing is in flight.
-async fn settle(view: &View, patience: Duration) -> anyhow::Result<()> {
+async fn settle(view: &View, env: &Env, patience: Duration) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        view.refresh().await?;
-        let flow = Flow::look(&view.ports).await?;
+        let flow = look(view, env).await?;
         if flow.is_settled() {
             return Ok(());
         }
@@ -101,4 +152,11 @@ async fn settle(view: &View, patience: Duration) -> anyhow::Result<()> {
         }
         tokio::time::sleep(WAIT_PAUSE).await;
     }
+}
+
+/// What is on its way. The queue first: what leaves it is in the stream by then.
+async fn look(view: &View, env: &Env) -> anyhow::Result<Flow> {
+    let overflowed = view.overflowed().await?;
+    view.refresh().await?;
+    Ok(Flow::look(&view.ports, env).await?.with_overflow(overflowed))
 }

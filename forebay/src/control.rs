@@ -11,9 +11,9 @@ mod lines;
 mod socket;
 
 pub use ask::{Holder, reach};
-pub use desk::Desk;
+pub use desk::{Desk, Hands};
 
-use crate::compact::Order;
+use crate::{compact, forward_again};
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -32,7 +32,8 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    Compact(Order),
+    Compact(compact::Order),
+    ForwardAgain(forward_again::Order),
 }
 
 /// A call, as it travels.

@@ -43,7 +43,7 @@ pub struct CostArgs {
     #[arg(long)]
     pub prices: Option<PathBuf>,
 
-    /// Events in a time, several by commas, as in 300/s,1M/h [default: as measured, 300/s and 300k/s]
+    /// Events in a time, several by commas, as in 0.3/s,1M/h [default: as measured, 300/s and 300k/s]
     #[arg(long, value_delimiter = ',')]
     pub rate: Vec<Rate>,
 
@@ -243,6 +243,13 @@ mod tests {
         let report = report(&["--rate", "300/s,1.8M/h"]);
         let rates: Vec<f64> = report.bills.iter().map(|bill| bill.events_per_second.round()).collect();
         assert_eq!(rates, [300.0, 500.0]);
+    }
+
+    #[test]
+    fn a_thousandth_of_the_base_load_has_a_bill() {
+        let report = report(&["--rate", "0.3/s"]);
+        assert!((report.bills[0].events_per_second - 0.3).abs() < 1e-9, "{report}");
+        assert!(report.to_string().contains("\n0.30 events/s: 0.79 million a month"), "{report}");
     }
 
     #[test]

@@ -109,6 +109,10 @@ pub struct Args {
     #[arg(long, default_value = "0%", value_parser = settings::fraction)]
     pub late: f64,
 
+    /// How long ago the events happened, as in 24h: a day that is over can be compacted
+    #[arg(long, default_value = "0s", value_parser = settings::duration)]
+    pub ago: Duration,
+
     /// Distinct event types, the first ones more often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENT_TYPES_MAX)))]
     pub event_types: u32,
@@ -172,7 +176,8 @@ impl Args {
         let Args { duplicates, invalid, late, event_types, .. } = *self;
         let (events, per) = TIMES_WITHOUT_RATE;
         let rate = if self.max { Rate::new(events, per) } else { self.rate };
-        let timeline = Timeline { start_ms: now_micros.div_euclid(1000), rate };
+        let ago_ms = i64::try_from(self.ago.as_millis()).unwrap_or(i64::MAX);
+        let timeline = Timeline { start_ms: now_micros.div_euclid(1000).saturating_sub(ago_ms), rate };
         Factory::new(seed, &Mix { duplicates, invalid, late, event_types }, timeline)
     }
 

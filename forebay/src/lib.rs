@@ -8,6 +8,7 @@ pub mod compact;
 pub mod control;
 pub mod cost;
 pub mod embedded;
+pub mod forward_again;
 pub mod generate;
 pub mod quarantine;
 pub mod setup;

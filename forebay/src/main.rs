@@ -1,7 +1,7 @@
 //! The `forebay` binary: what people start.
 
 use clap::{Parser, Subcommand};
-use forebay::{audit, bench, compact, cost, generate, quarantine, setup, up};
+use forebay::{audit, bench, compact, cost, forward_again, generate, quarantine, setup, up};
 use service::telemetry::{self, LogFormat};
 use service::{Env, Stop, memory, tasks};
 use std::process::ExitCode;
@@ -29,6 +29,7 @@ enum Command {
     Generate(generate::Args),
     Audit(audit::AuditArgs),
     Compact(compact::CompactArgs),
+    ForwardAgain(forward_again::ForwardArgs),
     Quarantine(quarantine::QuarantineArgs),
     Bench(bench::BenchArgs),
     Cost(cost::CostArgs),
@@ -61,12 +62,18 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{summary}");
             Ok(code(summary.is_clean()))
         }
+        Command::Audit(args) if args.watch.is_some() => {
+            let every = args.watch.expect("it was just looked at");
+            let conserved = Box::pin(audit::watch(args, every, env, stop_on_signal())).await?;
+            Ok(code(conserved.missing == 0))
+        }
         Command::Audit(args) => {
             let report = Box::pin(audit::run(args, env)).await?;
             print!("{report}");
             Ok(code(report.is_clean()))
         }
         Command::Compact(args) => Box::pin(compact::run(args, env)).await.map(|()| ExitCode::SUCCESS),
+        Command::ForwardAgain(args) => Box::pin(forward_again::run(args, env)).await.map(|()| ExitCode::SUCCESS),
         Command::Quarantine(args) => Box::pin(quarantine::run(args, env, stop_on_signal())).await.map(code),
         Command::Setup(args) => Box::pin(setup::run(args, env)).await.map(|()| ExitCode::SUCCESS),
         Command::Cost(args) => {

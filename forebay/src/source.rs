@@ -4,6 +4,7 @@ use crate::embedded::{self, Embedded, Places};
 use anyhow::Context;
 use backend::{Cloud, Kind, OnAws};
 use clap::Args;
+use queue::Queue;
 use service::Env;
 use std::sync::Arc;
 use store::{Damage, StoreReader};
@@ -27,6 +28,8 @@ pub struct Source {
 #[derive(Debug)]
 pub struct View {
     pub ports: Embedded,
+    /// What gateways have acknowledged and the raw stream has not taken yet waits here, on AWS.
+    overflow: Option<Arc<dyn Queue>>,
     /// Where a data directory is read beside the process that writes it.
     reader: Option<Arc<StoreReader>>,
 }
@@ -39,24 +42,40 @@ impl Source {
     pub async fn look(&self, env: &Env) -> anyhow::Result<View> {
         if self.backend == Kind::Embedded {
             let (ports, reader) = embedded::open_read_only(&self.places)?;
-            return Ok(View { ports, reader: Some(Arc::new(reader)) });
+            return Ok(View { ports, overflow: None, reader: Some(Arc::new(reader)) });
         }
-        Ok(View { ports: self.on_aws(env).await?, reader: None })
+        let aws = OnAws::open(&self.cloud, env).await?;
+        let overflow = aws.overflow().await?.map(|overflow| overflow.queue);
+        Ok(View { ports: ports(&aws).await?, overflow, reader: None })
     }
 
     /// All ports to AWS.
     pub(crate) async fn on_aws(&self, env: &Env) -> anyhow::Result<Embedded> {
-        let aws = OnAws::open(&self.cloud, env).await?;
-        Ok(Embedded {
-            raw: aws.raw().await?,
-            clean: aws.clean().await?,
-            ledger: aws.ledger().await?,
-            lake: aws.lake().await?,
-        })
+        ports(&OnAws::open(&self.cloud, env).await?).await
     }
 }
 
+async fn ports(aws: &OnAws) -> anyhow::Result<Embedded> {
+    Ok(Embedded {
+        raw: aws.raw().await?,
+        clean: aws.clean().await?,
+        ledger: aws.ledger().await?,
+        lake: aws.lake().await?,
+    })
+}
+
 impl View {
+    /// What this process has open itself: nothing is to be caught up with.
+    pub(crate) fn of(ports: Embedded) -> View {
+        View { ports, overflow: None, reader: None }
+    }
+
+    /// Messages in the overflow queue, those that somebody has just received included; as SQS counts them, approximate.
+    pub async fn overflowed(&self) -> anyhow::Result<u64> {
+        let Some(overflow) = &self.overflow else { return Ok(0) };
+        overflow.depth().await.context("count the messages in the overflow queue")
+    }
+
     /// Catches up with what has been written meanwhile.
     pub async fn refresh(&self) -> anyhow::Result<()> {
         let Some(reader) = self.reader.clone() else { return Ok(()) };

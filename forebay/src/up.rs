@@ -1,14 +1,17 @@
 //! `forebay up`: the whole pipeline in one process.
 
+use crate::audit::watch::{self, Watch};
 use crate::background::Background;
-use crate::control::Desk;
+use crate::control::{Desk, Hands};
 use crate::embedded::{self, LogConfig, Places};
+use crate::source::View;
 use anyhow::Context;
 use clap::Args;
 use compactor::Compactor;
 use dedup_service::Deduper;
 use ingest_gateway::Gateway;
 use ledger::keeper::Terms;
+use service::metrics::{self, Bound, Level, show_bound};
 use service::settings::duration;
 use service::{Env, Health, Stop, Tasks};
 use std::future::Future;
@@ -21,6 +24,9 @@ use writer_service::Writer;
 
 /// Pause between two passes of retention over the log.
 const RETENTION_PAUSE: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at what the chains say of all events: a reader beside the stages, on the same disk.
+const CONSERVATION_PAUSE: Duration = Duration::from_secs(15);
 
 /// How long whoever sends is still told that nothing can be taken, once the log is lost.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
@@ -37,6 +43,12 @@ pub struct UpArgs {
     #[arg(long, env = "FOREBAY_SHUTDOWN_GRACE", default_value = "60s", value_parser = duration)]
     pub shutdown_grace: Duration,
 
+    /// How long an event may be on its way, though what comes behind it is written, before forebay_missing_events counts it
+    #[arg(long, env = "FOREBAY_MISSING_AFTER", default_value = "10m", value_parser = duration)]
+    pub missing_after: Duration,
+
+    #[command(flatten)]
+    pub traces: service::traces::Settings,
     #[command(flatten)]
     pub gateway: ingest_gateway::Config,
     #[command(flatten)]
@@ -49,6 +61,7 @@ pub struct UpArgs {
 
 /// Runs until `signal`, then drains stage by stage: nothing is left to redo.
 pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let env = env.traced(&args.traces, "forebay-up")?;
     let http = bind(args.gateway.http_addr, "--http-addr").await?;
     let grpc = bind(args.gateway.grpc_addr, "--grpc-addr").await?;
     let (embedded, store) = embedded::open(&args.places, &args.log, &env).await?;
@@ -56,6 +69,9 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     store.describe_holder(&format!("http://{http_addr}"))?;
     let desk = Desk::open(&args.places.data_dir);
 
+    metrics::begin("forebay-up");
+    watch::register();
+    show_bounds(&store, &args);
     let health = Health::default();
     let overflow = None; // The embedded stream and an embedded queue would refuse for the same reasons.
     let gateway = Gateway::new(args.gateway.clone(), embedded.raw.clone(), overflow, env.clone(), health.clone())?;
@@ -64,6 +80,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         embedded.raw.clone(),
         embedded.clean.clone(),
         embedded.ledger.clone(),
+        Duration::ZERO, // There is no overflow queue.
         env.clone(),
         &health,
     )?;
@@ -78,6 +95,15 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     let compactor =
         Compactor::new(args.compactor.clone(), embedded.ledger.clone(), embedded.lake.clone(), env.clone(), &health);
 
+    let hands = Hands { compactor: compactor.clone(), ports: embedded.clone(), env: env.clone() };
+    let watch = Watch {
+        view: View::of(embedded),
+        env: env.clone(),
+        every: CONSERVATION_PAUSE,
+        missing_after: args.missing_after,
+        ready: health.part("conservation"),
+    };
+
     announce(&args, http_addr, grpc.local_addr()?);
     let terms = |stage: &str| Terms::alone(format!("{stage}-{}", env.nonce()));
     let mut tasks = Tasks::default();
@@ -89,8 +115,13 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     let dedup = deduper.run(terms("dedup"), after_gateway);
     tasks.spawn_on(threads, "dedup", |_| stage(dedup, after_dedup.clone()));
     tasks.spawn_on(threads, "writer", |_| writer.run(terms("writer"), after_dedup));
-    tasks.spawn_on(threads, "control", |stop| desk.run(compactor.clone(), stop));
+    tasks.spawn_on(threads, "control", |stop| desk.run(hands, stop));
     tasks.spawn_on(threads, "compactor", |stop| compactor.run(stop));
+    tasks.spawn_on(threads, "conservation", |stop| async move {
+        watch.run(stop).await;
+        Ok(())
+    });
+    let traces = env.traces.clone();
     tasks.spawn("retention", |stop| retention(store.clone(), env.clone(), stop));
     let log = store.clone();
     tasks.spawn("log", |stop| async move {
@@ -105,6 +136,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         error = lost(&store, LAST_ANSWERS + args.gateway.drain_timeout) => Err(error),
     };
     tokio::task::spawn_blocking(move || store.close()).await?;
+    traces.close().await;
     outcome
 }
 
@@ -135,6 +167,19 @@ async fn retention(store: Arc<Store>, env: Env, stop: Stop) -> anyhow::Result<()
         }
     }
     Ok(())
+}
+
+/// Shows how full the log is, and whether the disk has room for what it may still take.
+fn show_bounds(store: &Arc<Store>, args: &UpArgs) {
+    let (view, bytes_max) = (store.view().clone(), args.log.log_bytes_max as f64);
+    let log_bytes = move || view.log_size().0 as f64;
+    let used = log_bytes.clone();
+    show_bound(Bound::LogBytes, move || Level { used: used(), limit: bytes_max });
+    let folder = args.places.data_dir.clone();
+    show_bound(Bound::DiskFreeBytes, move || {
+        let free = rustix::fs::statvfs(&folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        Level { used: free as f64, limit: (bytes_max - log_bytes()).max(0.0) }
+    });
 }
 
 /// Says where everything is, and how to send a first event.

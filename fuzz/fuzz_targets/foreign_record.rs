@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run foreign_record`
+//! `.ci/fuzz 60 foreign_record`
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Any body is walked or refused; what is accepted as an event is one to serde_json as well.
 //!
-//! `cargo +nightly fuzz run json_event`
+//! `.ci/fuzz 60 json_event`
 
 #![no_main]
 

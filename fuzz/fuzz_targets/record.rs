@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run record`
+//! `.ci/fuzz 60 record`
 
 #![no_main]
 

@@ -12,7 +12,12 @@ INFRASTRUCTURE = ROOT / "infrastructure"
 
 # Where the settings of each service are, next to those that all have.
 COMMON = ["backend/src/settings.rs", "aws/src/settings.rs", "service/src/process.rs"]
-SETTINGS = {service: [f"{service}/src/config.rs"] for service in ("ingest-gateway", "dedup-service", "writer-service", "compactor")}
+SERVICES = ("ingest-gateway", "dedup-service", "writer-service", "compactor")
+SETTINGS = {service: [*COMMON, f"{service}/src/config.rs"] for service in SERVICES}
+# The watch is a command of a binary that is no service: it takes less from outside, and its flags are its own.
+WATCH = "forebay/src/audit.rs"
+BINARY = "forebay/src/main.rs"
+SETTINGS["audit"] = ["backend/src/settings.rs", "aws/src/settings.rs", "forebay/src/source.rs", WATCH, BINARY]
 COMMANDS = "compactor/src/command.rs"
 COLUMNS = "schema/src/columns.rs"
 
@@ -21,7 +26,7 @@ SQL_TYPES = {"CreatedAt": "timestamp", "ReceivedAt": "timestamp", "Ordinal": "bi
 
 
 def settings_of(service: str) -> set[str]:
-    texts = [(ROOT / path).read_text() for path in COMMON + SETTINGS[service]]
+    texts = [(ROOT / path).read_text() for path in SETTINGS[service]]
     return {name for text in texts for name in re.findall(r'env = "(FOREBAY_\w+)"', text)}
 
 
@@ -29,18 +34,19 @@ def modules() -> dict[str, Block]:
     return {block.labels[0].replace("_", "-"): block for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "module"}
 
 
-def shared_settings() -> set[str]:
-    """Settings that all services get, as the local `environment` has them."""
-    of_locals = (block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
-    return set(re.findall(r"FOREBAY_\w+", next(arguments["environment"] for arguments in of_locals)))
+def given_to(module: Block) -> set[str]:
+    """Settings that a service gets, those in the locals that its own refer to included."""
+    of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
+    text = module.arguments["environment"] + module.arguments.get("secrets", "")
+    for name in ("draining", "environment"):
+        text = text.replace(f"local.{name}", of_locals[name])
+    return set(re.findall(r"FOREBAY_\w+", text))
 
 
 def check_settings() -> list[str]:
     wrong = []
     for service, module in modules().items():
-        own = module.arguments["environment"] + module.arguments.get("secrets", "")
-        given = shared_settings() | set(re.findall(r"FOREBAY_\w+", own))
-        wrong += [f"{module.place}: {service} has no setting {name}" for name in given - settings_of(service)]
+        wrong += [f"{module.place}: {service} has no setting {name}" for name in given_to(module) - settings_of(service)]
     return wrong
 
 
@@ -50,6 +56,15 @@ def check_commands() -> list[str]:
     work = strings(modules()["compactor"].arguments["command"])
     plan = re.findall(r'command = \["(\w+)"\]', (INFRASTRUCTURE / "schedule.tf").read_text())
     return [f"compactor has no command {command}" for command in {*work, *plan} - known]
+
+
+def check_watch() -> list[str]:
+    """The command of the watch, and its flags."""
+    command, *words = strings(modules()["audit"].arguments["command"])
+    known = re.findall(r"^    (\w+)\(", re.search(r"enum Command \{(.*?)\n\}", (ROOT / BINARY).read_text(), re.S)[1], re.M)
+    flags = {f"--{field.replace('_', '-')}" for field in re.findall(r"^    pub (\w+):", (ROOT / WATCH).read_text(), re.M)}
+    wrong = [] if command in map(str.lower, known) else [f"forebay has no command {command}"]
+    return wrong + [f"forebay {command} has no flag {word}" for word in words if word.startswith("--") and word not in flags]
 
 
 def columns_of(table: str) -> list[tuple[str, str]]:
@@ -71,7 +86,7 @@ def check_columns() -> list[str]:
 
 
 def main() -> None:
-    wrong = check_settings() + check_commands() + check_columns()
+    wrong = check_settings() + check_commands() + check_watch() + check_columns()
     if wrong:
         sys.exit("\n".join(wrong))
 

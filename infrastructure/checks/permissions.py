@@ -26,10 +26,10 @@ BACKENDS = {
 METHODS = {
     "kinesis": {
         "open": ["described.rs describe_once"],
-        "open with fan-out": ["fan_out.rs register_once", "fan_out.rs consumer"],
         "append": ["append.rs call"],
         "shards": ["lineage.rs list_page"],
         "read": ["lineage.rs list_page", "read.rs iterator", "read.rs look"],
+        "register for fan-out": ["fan_out.rs register_once", "fan_out.rs consumer"],
         "read with fan-out": ["fan_out.rs subscribe", "fan_out.rs consumer"],
         "keep_longer": ["setup.rs raise_retention"],
     },
@@ -79,11 +79,30 @@ OTHER_NAMES = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 
+# Calls that a key has no part in, on things that other calls need it for.
+KEYLESS = {"s3:ListBucket", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+
 LEDGER = ["ledger/src/lib.rs", "ledger/src/walk.rs"]
 OWNERS = ["ownership/src", "ledger/src/keeper.rs", "ledger/src/keeper", *LEDGER]
 FILES = ["lake/src/parquet_file.rs", "lake/src/parquet_file"]
 
-# Where a service's code is, and what its ports are called there: (kind of backend, name of what stands behind it).
+# What `forebay audit --watch` comes to; the rest of `audit` is for people, who have roles of their own.
+WATCH = [
+    "forebay/src/audit.rs watch",
+    "forebay/src/audit/watch.rs",
+    "forebay/src/audit/conservation.rs",
+    "forebay/src/audit/flow.rs oldest_unwritten",
+    "forebay/src/audit/flow.rs writer_head",
+    "forebay/src/audit/numbering.rs for_each_decision",
+    "forebay/src/audit/numbering.rs recall_voids",
+    "dedup-service/src/retention.rs saved_voids",
+    "dedup-service/src/chain.rs",
+    "writer-service/src/chain.rs",
+    "ledger/src/walk.rs",
+]
+
+# Where a service's code is, as a folder, a file or `file function`, and what its ports are called there: (kind of backend,
+# name of what stands behind it).
 SERVICES = {
     "ingest-gateway": (
         ["ingest-gateway/src"],
@@ -96,6 +115,7 @@ SERVICES = {
             "stream": ("kinesis", "RawStream"),
             "clean": ("kinesis", "CleanStream"),
             "ledger": ("dynamodb", "Ledger"),
+            "overflow": ("sqs", "OverflowQueue"),
         },
     ),
     "writer-service": (
@@ -114,6 +134,16 @@ SERVICES = {
             "lake": ("s3", "Lake"),
             "tasks": ("sqs", "TaskQueue"),
             "dead": ("sqs", "DeadTasks"),
+        },
+    ),
+    "audit": (
+        WATCH,
+        {
+            "raw": ("kinesis", "RawStream"),
+            "clean": ("kinesis", "CleanStream"),
+            "ledger": ("dynamodb", "Ledger"),
+            "lake": ("s3", "Lake"),
+            "overflow": ("sqs", "OverflowQueue"),
         },
     ),
 }
@@ -141,9 +171,9 @@ RESOURCES = {
     "Key": "aws_kms_key.data.arn",
 }
 
-# Streams that a service only opens and appends to are in here as well: opening registers the consumer.
+# The stream that a service reads, and its consumer there.
 FAN_OUT = {
-    "dedup-service": ("[for stream in aws_kinesis_stream.stream : stream.arn]", 'aws_kinesis_stream.stream["raw"].arn}/consumer/forebay-dedup:*'),
+    "dedup-service": ('[aws_kinesis_stream.stream["raw"].arn]', 'aws_kinesis_stream.stream["raw"].arn}/consumer/forebay-dedup:*'),
     "writer-service": ('[aws_kinesis_stream.stream["clean"].arn]', 'aws_kinesis_stream.stream["clean"].arn}/consumer/forebay-writer:*'),
 }
 
@@ -157,6 +187,17 @@ def files(place: str) -> list[Path]:
     path = ROOT / place
     found = [path] if path.is_file() else sorted(path.rglob("*.rs"))
     return [file for file in found if "tests" not in file.relative_to(ROOT).parts and file.name != "tests.rs"]
+
+
+def texts(place: str) -> list[str]:
+    """The sources at a place."""
+    path, _, function = place.partition(" ")
+    if not function:
+        return [source(file) for file in files(path)]
+    found = re.search(rf"^( *)(?:pub(?:\([\w ]+\))? )?(?:async )?fn {function}\b.*?^\1}}", source(ROOT / path), re.M | re.S)
+    if not found:
+        sys.exit(f"{path} has no function {function}: change WATCH")
+    return [found[0]]
 
 
 def calls(kind: str) -> dict[str, set[str]]:
@@ -187,12 +228,19 @@ def check_methods(all_calls: dict[str, dict[str, set[str]]]) -> list[str]:
     return wrong
 
 
+def check_watch() -> list[str]:
+    """Of `flow.rs` the watch uses some functions only; what it calls there has to be in WATCH."""
+    called = re.findall(r"\bflow::(\w+)\(", "\n".join(texts("forebay/src/audit/conservation.rs")))
+    places = {f"forebay/src/audit/flow.rs {function}" for function in called}
+    return [f"WATCH lacks {place}, which the watch calls" for place in places - set(WATCH)]
+
+
 def used(service: str) -> dict[tuple[str, str], set[str]]:
     """The methods that a service uses, by what stands behind the port."""
     places, ports = SERVICES[service]
     found = {target: {"open"} for target in ports.values()}
-    for path in (path for place in places for path in files(place)):
-        for port, method in re.findall(r"\b(\w+)(?:\(\))?\s*\.\s*(\w+)\(", source(path)):
+    for text in (text for place in places for text in texts(place)):
+        for port, method in re.findall(r"\b(\w+)(?:\(\))?\s*\.\s*(\w+)\(", text):
             target = ports.get(port)
             if target and method in METHODS[target[0]]:
                 found[target].add(method)
@@ -207,7 +255,7 @@ def needed(service: str, all_calls: dict[str, dict[str, set[str]]]) -> dict[str,
         statements[name] = set().union(*(all_calls[kind][function] for function in functions))
     if service in FAN_OUT:
         functions = all_calls["kinesis"]
-        register, consumer = (functions[name] for name in METHODS["kinesis"]["open with fan-out"])
+        register, consumer = (functions[name] for name in METHODS["kinesis"]["register for fan-out"])
         statements["FanOut"] = register | consumer
         statements["FanOutConsumers"] = functions["fan_out.rs subscribe"] | consumer
     return statements
@@ -274,7 +322,7 @@ def check_key(service: str, statement: Block | None, wanted: dict[str, set[str]]
     """The key may be used through the services that are called, and through no other."""
     if statement is None:
         return [f"{POLICIES.name}: {service} may not use the key"]
-    kinds = {action.split(":")[0] for allowed in wanted.values() for action in allowed}
+    kinds = {action.split(":")[0] for allowed in wanted.values() for action in allowed - KEYLESS}
     given = set(re.findall(r'"(\w+)\.\$\{local\.region\}', statement.inside("condition")[0].arguments["values"]))
     wrong = [f"{POLICIES.name}: {service} may use the key through {kind}, which it does not call" for kind in given - kinds]
     return wrong + [f"{POLICIES.name}: {service} may not use the key through {kind}" for kind in kinds - given]
@@ -295,7 +343,7 @@ def main() -> None:
     if not wrong:
         if sys.argv[1:] == ["--table"]:
             return print(table(all_calls))
-        wrong = [line for service in SERVICES for line in check_service(service, all_calls)]
+        wrong = check_watch() + [line for service in SERVICES for line in check_service(service, all_calls)]
     if wrong:
         sys.exit("\n".join(sorted(set(wrong))))
 

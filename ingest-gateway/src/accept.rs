@@ -13,6 +13,7 @@ use crate::pack::Submission;
 use crate::parcel::{Fragment, Parcel, Staged};
 use crate::refusal::Refusal;
 use crate::shards::{Routes, ShardMap};
+use crate::trace;
 use bytes::Bytes;
 use schema::json::batch::{BodyRefused, Item, Layout, Measure, for_each_item};
 use schema::json::event::EventReader;
@@ -20,6 +21,7 @@ use schema::stored::StoredEvent;
 use schema::validate::{ORIGINAL_BYTES_MAX, Rejection, Rules, Valid, quarantine_id};
 use schema::{Kind, protobuf};
 use service::Env;
+use service::traces::{Spans, TraceContext};
 use std::cell::RefCell;
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -82,6 +84,8 @@ pub(crate) struct Request {
     pub(crate) sender: Sender,
     /// For the bytes of the body.
     pub(crate) charge: Charge,
+    /// Where it is sampled.
+    pub(crate) spans: Spans,
 }
 
 /// Events of a request, ready for the packer.
@@ -116,19 +120,24 @@ impl Acceptor {
     /// # Errors
     /// The request is refused as a whole. Unless it was [`Refusal::NotDurable`], nothing of it is stored; then some of it
     /// may be, and sending it again is safe.
-    pub(crate) async fn accept(self: &Arc<Acceptor>, request: Request) -> Result<Answer, Refusal> {
+    pub(crate) async fn accept(self: &Arc<Acceptor>, mut request: Request) -> Result<Answer, Refusal> {
+        let mut spans = std::mem::take(&mut request.spans);
+        let outcome = self.take(request, spans.contexts().next()).await;
+        trace::tell(&mut spans, &outcome);
+        outcome
+    }
+
+    async fn take(self: &Arc<Acceptor>, request: Request, trace: Option<TraceContext>) -> Result<Answer, Refusal> {
         let arrival = Arrival { received_at: self.env.now(), at: Instant::now() };
         let routes = self.shards.routes();
         let routes = routes.ok_or_else(|| Refusal::NotDurable("the shards are not known yet".into()))?;
         METRICS.body_bytes.inc_by(request.content.bytes() as u64);
+        let sender = request.sender.clone();
         let sorted = self.sort_where_it_fits(request, &routes, arrival).await?;
         let Sorted { answer, fragments, charge } = sorted;
-        self.make_durable(Parts { routes, arrival, fragments, charge }).await?;
+        self.make_durable(Parts { routes, arrival, fragments, charge, trace }).await?;
         METRICS.ack_seconds.observe(arrival.at.elapsed().as_secs_f64());
-        METRICS.accepted.inc_by(answer.accepted());
-        for (reason, count) in answer.reasons() {
-            METRICS.quarantined(reason).inc_by(count);
-        }
+        METRICS.count(sender.source(), &answer);
         Ok(answer)
     }
 
@@ -152,7 +161,7 @@ impl Acceptor {
     }
 
     fn sort(&self, request: Request, routes: &Routes, now: i64) -> Result<Sorted, Refusal> {
-        let Request { content, encoding, sender, mut charge } = request;
+        let Request { content, encoding, sender, mut charge, .. } = request;
         let content = content.inflate(encoding, self.body_bytes_max)?;
         charge.resize(content.bytes()).map_err(|Exhausted| shed())?;
         let (answer, fragments) = STAGED.with_borrow_mut(|staged| {
@@ -190,7 +199,7 @@ impl Acceptor {
     }
 
     async fn make_durable(&self, parts: Parts) -> Result<(), Refusal> {
-        let Parts { routes, arrival, fragments, mut charge } = parts;
+        let Parts { routes, arrival, fragments, mut charge, trace } = parts;
         if fragments.is_empty() {
             return Ok(());
         }
@@ -198,7 +207,7 @@ impl Acceptor {
         let wait = |fragment: Fragment| {
             let (done, outcome) = oneshot::channel();
             outcomes.push(outcome);
-            let waiter = Waiter { done, charge: charge.split(fragment.bytes()) };
+            let waiter = Waiter { done, charge: charge.split(fragment.bytes()), trace };
             (fragment, waiter)
         };
         let fragments = fragments.into_iter().map(wait).collect();
@@ -220,6 +229,7 @@ struct Parts {
     arrival: Arrival,
     fragments: Vec<Fragment>,
     charge: Charge,
+    trace: Option<TraceContext>,
 }
 
 /// Refuses a request for want of room.

@@ -49,17 +49,24 @@ impl Answer {
         self.accepted
     }
 
+    pub(crate) fn quarantined(&self) -> u64 {
+        self.quarantined.len() as u64 + self.omitted
+    }
+
     /// How many events each reason sent to quarantine.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.into_iter().zip(self.reasons).filter(|&(_, count)| count > 0)
     }
 
     /// 202, or 422 where events were sent and none was valid.
-    pub(crate) fn response(&self) -> Response<Body> {
+    pub(crate) fn status(&self) -> StatusCode {
         let none_valid = self.accepted == 0 && !self.quarantined.is_empty();
-        let status = if none_valid { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };
+        if none_valid { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED }
+    }
+
+    pub(crate) fn response(&self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body()));
-        *response.status_mut() = status;
+        *response.status_mut() = self.status();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }

@@ -1,5 +1,6 @@
 //! New connections, a bounded number at a time, with TLS where it is set.
 
+use crate::metrics::METRICS;
 use service::Stop;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,7 +24,26 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: Socket,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// A place among the connections that may be open.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(permit: OwnedSemaphorePermit) -> Place {
+        METRICS.connections.inc();
+        Place { _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        METRICS.connections.dec();
+    }
 }
 
 #[derive(Debug)]
@@ -36,7 +56,7 @@ enum Socket {
 #[derive(Debug)]
 pub(crate) struct Caller {
     socket: TcpStream,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Caller {
@@ -57,13 +77,13 @@ impl Caller {
 /// Waits for a place and then for somebody to take it; `None` once it is time to stop.
 pub(crate) async fn next(listener: &TcpListener, places: &Arc<Semaphore>, stop: &Stop) -> Option<Caller> {
     let accept = async {
-        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let permit = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
         loop {
             match listener.accept().await {
                 Ok((socket, _)) => {
                     // Without it the last packet of an answer may wait for an acknowledgement; failing costs only that.
                     let _ = socket.set_nodelay(true);
-                    return Caller { socket, place };
+                    return Caller { socket, place: Place::take(permit) };
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
             }

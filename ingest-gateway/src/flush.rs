@@ -11,9 +11,11 @@ use crate::parcel::{Fragment, may_share};
 use crate::shards::{Routes, ShardMap};
 use bytes::Bytes;
 use schema::body::BodyPacker;
-use schema::record;
+use schema::record::{self, HEADER_BYTES_MAX};
+use schema::v1::RawRecord;
 use schema::{HashKey, Kind, ShardId};
-use service::Env;
+use service::traces::{self, Attribute, SpanKind, Spans, TraceContext};
+use service::{Env, Traces};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{AppendError, NewRecord, Placed, Stream};
@@ -34,6 +36,9 @@ pub(crate) const PROBE_TIMEOUT: Duration = PROBE_INTERVAL;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// Contexts leave most of a header to what it has otherwise.
+const _: () = assert!(traces::CARRIED_BYTES_MAX * 4 <= HEADER_BYTES_MAX);
+
 /// The events could not be made durable; they may be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotDurable(pub(crate) String);
@@ -44,11 +49,13 @@ pub(crate) struct Waiter {
     pub(crate) done: oneshot::Sender<Result<(), NotDurable>>,
     /// Held until the outcome is known, whether or not the client still waits.
     pub(crate) charge: Charge,
+    /// Span of the request, where it is sampled.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Waiter {
     fn tell(self, outcome: Result<(), NotDurable>) {
-        let Waiter { done, charge } = self;
+        let Waiter { done, charge, .. } = self;
         drop(charge);
         // A client that went away needs no answer; its events are durable all the same.
         let _ = done.send(outcome);
@@ -94,14 +101,18 @@ impl Draft {
         self.waiters.push(waiter);
     }
 
-    fn seal(self, packer: &mut BodyPacker, patience: Patience) -> Sealed {
+    /// Spans of the append begin here: the record carries their contexts.
+    fn seal(self, packer: &mut BodyPacker, patience: Patience, traces: &Traces) -> Sealed {
         let Draft { routes, events, received_at, since, waiters } = self;
         let Fragment { shard, kind, point, ids, plain } = events;
         let body = packer.pack(&plain, record::count(&ids) as u32);
-        let bytes = record::encode(&record::raw(kind, ids, received_at, body));
+        let sampled = waiters.iter().filter_map(|waiter| waiter.trace);
+        let spans = traces.step("append", &SpanKind::Producer, sampled.take(traces::CARRIED_MAX));
+        let raw = record::raw(kind, ids, received_at, body);
+        let bytes = record::encode(&RawRecord { trace_context: traces::encode(spans.contexts()).into(), ..raw });
         let expected = routes.shard(shard).clone();
         let (ripe_at, deadline) = (since + patience.overflow_after, since + patience.resend_for);
-        Sealed { point, kind, bytes, expected, waiters, ripe_at, deadline, attempts: 0, not_before: since }
+        Sealed { point, kind, bytes, expected, waiters, spans, ripe_at, deadline, attempts: 0, not_before: since }
     }
 }
 
@@ -113,6 +124,7 @@ pub(crate) struct Sealed {
     bytes: Bytes,
     expected: ShardId,
     waiters: Vec<Waiter>,
+    spans: Spans,
     /// A failure after it sends the record to the overflow queue.
     ripe_at: Instant,
     /// A failure after it is final.
@@ -177,6 +189,11 @@ struct Failure {
 }
 
 impl Failure {
+    fn overflowed(mut self) {
+        self.record.spans.describe(|| [Attribute::new("forebay.overflowed", true)]);
+        self.record.tell(&Ok(()));
+    }
+
     fn is_ripe(&self, way: Way, now: Instant) -> bool {
         let in_time = way == Way::Stream && now < self.record.ripe_at;
         !in_time && !self.is_hopeless() && overflow::takes(&self.record.bytes)
@@ -194,7 +211,7 @@ impl Flusher {
     pub(crate) async fn flush(self, mut packer: BodyPacker, drafts: Vec<Draft>, again: Vec<Sealed>) -> Flushed {
         METRICS.resent.inc_by(again.len() as u64);
         let mut records = again;
-        records.extend(drafts.into_iter().map(|draft| draft.seal(&mut packer, self.patience)));
+        records.extend(drafts.into_iter().map(|draft| draft.seal(&mut packer, self.patience, &self.env.traces)));
         let count = records.len();
         let way = self.detour.as_ref().map_or(Way::Stream, |detour| detour.way(Instant::now()));
         let (direct, detoured) = deal(records, way);
@@ -253,7 +270,15 @@ impl Flusher {
         }
     }
 
-    fn landed(&self, record: Sealed, placed: &Placed) {
+    fn landed(&self, mut record: Sealed, placed: &Placed) {
+        let (requests, attempts) = (record.waiters.len() as i64, i64::from(record.attempts) + 1);
+        record.spans.describe(|| {
+            [
+                Attribute::new("forebay.shard", placed.shard.to_string()),
+                Attribute::new("forebay.requests", requests),
+                Attribute::new("forebay.attempts", attempts),
+            ]
+        });
         METRICS.records.inc();
         METRICS.record_bytes.inc_by(record.bytes.len() as u64);
         if placed.shard != record.expected {
@@ -282,7 +307,7 @@ impl Flusher {
         let mut refused = Vec::new();
         for (failure, result) in ripe.into_iter().zip(results) {
             match result {
-                Ok(()) => failure.record.tell(&Ok(())),
+                Ok(()) => failure.overflowed(),
                 Err(error) => {
                     tracing::debug!(%error, "the overflow queue refuses a record");
                     refused.push(failure);
@@ -300,6 +325,7 @@ impl Flusher {
             let Failure { mut record, error } = failure;
             if is_final {
                 METRICS.refused_records.inc();
+                record.spans.fail(&error);
                 tracing::warn!(%error, shard = %record.expected, kind = ?record.kind, attempts = record.attempts, "giving up on a record");
                 record.tell(&Err(NotDurable(error.to_string())));
             } else {

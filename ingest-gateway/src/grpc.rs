@@ -7,6 +7,7 @@ use crate::budget::Budget;
 use crate::connections::{self, Caller};
 use crate::inflate::Encoding;
 use crate::keys::Keys;
+use crate::trace;
 use admission::{Admission, Admitted};
 use anyhow::Context;
 use bytes::Bytes;
@@ -58,10 +59,13 @@ pub(crate) struct Publisher {
 #[tonic::async_trait]
 impl Ingest for Publisher {
     async fn publish(&self, call: tonic::Request<RawBatch>) -> Result<tonic::Response<PublishAnswer>, tonic::Status> {
-        let (_, extensions, RawBatch { events }) = call.into_parts();
+        let (metadata, extensions, RawBatch { events }) = call.into_parts();
         let admitted: &Admitted = extensions.get().expect("a call that was admitted says so");
         let (sender, charge) = (admitted.sender.clone(), admitted.take_charge());
-        let request = Request { content: Content::Messages(events), encoding: Encoding::Identity, sender, charge };
+        let traceparent = || metadata.get(trace::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let spans = self.acceptor.env.traces.request("forebay.v1.Ingest/Publish", traceparent);
+        let (content, encoding) = (Content::Messages(events), Encoding::Identity);
+        let request = Request { content, encoding, sender, charge, spans };
         let answer = self.acceptor.accept(request).await?;
         Ok(tonic::Response::new(answer.into_message()))
     }

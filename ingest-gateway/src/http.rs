@@ -13,6 +13,7 @@ use crate::inflate::Encoding;
 use crate::keys::{self, Keys, Sender};
 use crate::metrics::METRICS;
 use crate::refusal::Refusal;
+use crate::trace;
 use axum::Router;
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -84,11 +85,9 @@ pub(crate) async fn serve(
     while let Some(caller) = connections::next(&listener, &places, &stop).await {
         let (front, tls, watcher) = (front.clone(), tls.clone(), graceful.watcher());
         open.spawn(async move {
-            METRICS.connections.inc();
             if let Err(error) = converse(caller, front, tls, watcher).await {
                 tracing::debug!(error, "a connection ended badly");
             }
-            METRICS.connections.dec();
         });
         while open.try_join_next().is_some() {}
     }
@@ -144,7 +143,6 @@ impl Front {
         let response = if request.uri().path() == EVENTS {
             self.events(request).await
         } else {
-            METRICS.in_flight_bytes.set(self.budget.used() as i64);
             self.others.clone().call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
         };
         METRICS.requests(response.status()).inc();
@@ -165,7 +163,7 @@ impl Front {
 
     async fn publish(&self, head: &Parts, mut body: Incoming) -> Response<Body> {
         let outcome = match self.admit(head, &body) {
-            Ok(admitted) => self.take(admitted, &mut body).await,
+            Ok(admitted) => self.take(head, admitted, &mut body).await,
             Err(refusal) => {
                 // A client that asks first has not sent anything yet, and reading would tell it to.
                 if !head.headers.contains_key(header::EXPECT) {
@@ -190,8 +188,10 @@ impl Front {
         Ok(Admitted { sender, format, encoding, claimed })
     }
 
-    async fn take(&self, admitted: Admitted, body: &mut Incoming) -> Result<Answer, Refusal> {
+    async fn take(&self, head: &Parts, admitted: Admitted, body: &mut Incoming) -> Result<Answer, Refusal> {
         let Admitted { sender, format, encoding, claimed } = admitted;
+        let traceparent = || head.headers.get(trace::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let mut spans = self.acceptor.env.traces.request("POST /v1/events", traceparent);
         let Config { body_bytes_max, body_timeout, .. } = self.config;
         let mut charge = self.budget.open();
         let collected = tokio::time::timeout(body_timeout, collect(body, claimed, body_bytes_max, &mut charge));
@@ -199,6 +199,7 @@ impl Front {
         let bytes = match collected.await.unwrap_or_else(too_slow) {
             Ok(bytes) => bytes,
             Err(refusal) => {
+                trace::refused(&mut spans, &refusal);
                 drop(charge);
                 discard(body).await;
                 return Err(refusal);
@@ -208,7 +209,7 @@ impl Front {
             Format::Json(layout) => Content::Json(bytes, layout),
             Format::Protobuf => Content::Protobuf(bytes),
         };
-        self.acceptor.accept(Request { content, encoding, sender, charge }).await
+        self.acceptor.accept(Request { content, encoding, sender, charge, spans }).await
     }
 }
 

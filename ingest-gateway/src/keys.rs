@@ -6,6 +6,7 @@
 //! Keys are kept as SHA-256 digests. A key is long and drawn at random, so that a digest without salt or stretching gives
 //! nothing away.
 
+use crate::metrics::METRICS;
 use crate::reload;
 use anyhow::{Context, anyhow, ensure};
 use axum::http::{HeaderMap, Uri, header};
@@ -100,6 +101,12 @@ impl Keys {
     }
 
     fn read(&self) -> anyhow::Result<Arc<[WriteKey]>> {
+        let keys = self.read_all()?;
+        keys.iter().for_each(|key| METRICS.expect(&key.source));
+        Ok(keys)
+    }
+
+    fn read_all(&self) -> anyhow::Result<Arc<[WriteKey]>> {
         let Some(path) = &self.file else {
             return Ok(self.given.as_slice().into());
         };

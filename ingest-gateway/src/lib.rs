@@ -17,14 +17,16 @@ pub mod grpc;
 mod http;
 mod inflate;
 mod keys;
-mod metrics;
+pub mod metrics;
 mod overflow;
+mod pace;
 mod pack;
 mod parcel;
 mod refusal;
 mod reload;
 mod shards;
 mod tls;
+mod trace;
 
 use accept::Acceptor;
 use anyhow::{Context, ensure};
@@ -34,7 +36,6 @@ use flush::Flusher;
 use grpc::Publisher;
 use http::Front;
 use keys::Keys;
-use metrics::METRICS;
 use overflow::Detour;
 use pack::Packer;
 use service::{Env, Health, Stop};
@@ -60,6 +61,7 @@ pub struct Gateway {
     packer: Packer,
     /// Where there is an overflow queue.
     drainer: Option<Drainer>,
+    overflow: Option<Arc<Detour>>,
     acceptor: Arc<Acceptor>,
     budget: Arc<Budget>,
     health: Health,
@@ -85,13 +87,13 @@ impl Gateway {
         );
         overflow.as_ref().map_or(Ok(()), |overflow| overflow.check(config.dedup_window))?;
         let (identity, keys) = (config.identity()?, config.keys()?);
-        METRICS.in_flight_bytes_max.set(in_flight_bytes_max as i64);
         let shards = ShardMap::new(stream.clone());
         let (sender, inbox) = mpsc::channel(pack::INBOX_MAX);
         let part = health.part("raw stream");
         let patience = config.patience(overflow.as_ref());
         let detour = overflow.map(|overflow| Detour::new(overflow, &config));
         let drainer = detour.clone().map(|detour| Drainer::new(stream.clone(), detour, part.clone()));
+        let overflow = detour.clone();
         let flusher = Flusher { stream, detour, shards: shards.clone(), env: env.clone(), patience };
         let packer = Packer::new(inbox, flusher, &config, part);
         let acceptor = Arc::new(Acceptor {
@@ -104,8 +106,21 @@ impl Gateway {
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
         let budget = Budget::new(in_flight_bytes_max);
+        metrics::show_bounds(&budget, &config);
         let admin_is_elsewhere = false;
-        Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere })
+        Ok(Gateway {
+            config,
+            identity,
+            keys,
+            shards,
+            packer,
+            drainer,
+            overflow,
+            acceptor,
+            budget,
+            health,
+            admin_is_elsewhere,
+        })
     }
 
     /// Leaves metrics, and the reasons for not being ready, to the admin routes of the process, where it has them.
@@ -116,8 +131,19 @@ impl Gateway {
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere } =
-            self;
+        let Gateway {
+            config,
+            identity,
+            keys,
+            shards,
+            packer,
+            drainer,
+            overflow,
+            acceptor,
+            budget,
+            health,
+            admin_is_elsewhere,
+        } = self;
         let publisher = Publisher {
             acceptor: acceptor.clone(),
             budget: budget.clone(),
@@ -144,6 +170,7 @@ impl Gateway {
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
                 drained(drainer, stop.clone()),
+                watched(overflow, stop.clone()),
                 reload::keep_fresh(identity, keys, stop),
             )
         };
@@ -152,6 +179,13 @@ impl Gateway {
         let packed = async { packing.await.context("the packer panicked")? };
         tokio::try_join!(serve, packed)?;
         Ok(())
+    }
+}
+
+async fn watched(overflow: Option<Arc<Detour>>, stop: Stop) -> anyhow::Result<()> {
+    match overflow {
+        Some(detour) => detour.watch(stop).await,
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Context;
 use backend::{Backend, Kept};
 use clap::Parser;
 use ingest_gateway::{Config, Gateway, Overflow};
-use service::{Env, Health, Misconfigured, Process, Tasks, process};
+use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -25,6 +25,9 @@ struct Arguments {
     backend: backend::Settings,
 
     #[command(flatten)]
+    traces: traces::Settings,
+
+    #[command(flatten)]
     process: Process,
 }
 
@@ -37,8 +40,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
-    let Arguments { gateway, backend, process } = arguments;
-    let (env, health) = (Env::system(), Health::default());
+    let Arguments { gateway, backend, traces, process } = arguments;
+    let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
+    let traces = env.traces.clone();
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
@@ -48,7 +52,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut tasks = Tasks::default();
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
     backend.watch(&mut tasks);
-    process.run(SERVICE, health, tasks).await
+    let outcome = process.run(SERVICE, health, tasks).await;
+    traces.close().await;
+    outcome
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,45 +1,98 @@
 //! What the gateway counts. One set for the process, since the registry is one for the process.
 
+use crate::Config;
+use crate::answer::Answer;
+use crate::budget::Budget;
 use axum::http::StatusCode;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, register};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use schema::Reason;
-use std::sync::LazyLock;
+use service::metrics::{Bound, Level, Set, show_bound};
+use std::sync::{Arc, LazyLock};
 
 /// Upper ends of the classes of latency, in seconds: from a flush of a fast disk to the longest a record is resent.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// What stands for the source where no keys are asked for.
+const ANY: &str = "any";
+
+/// Statuses that are shown before there is an answer with them: those of the alerts.
+const SHOWN: [StatusCode; 3] =
+    [StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    pub(crate) accepted: IntCounter,
-    quarantined: [IntCounter; Reason::ALL.len()],
+    accepted: IntCounterVec,
+    quarantined: IntCounterVec,
+    /// Of both, those where no keys are asked for: found without looking for the source.
+    anybody: Events,
     requests: IntCounterVec,
     /// Of `requests`, those that nearly all are.
     accepted_requests: IntCounter,
     pub(crate) shed: IntCounter,
     pub(crate) body_bytes: IntCounter,
     pub(crate) ack_seconds: Histogram,
+    pub(crate) connections: IntGauge,
+    pub(crate) in_flight_bytes: IntGauge,
     pub(crate) flushes: IntCounter,
     pub(crate) records: IntCounter,
     pub(crate) record_bytes: IntCounter,
     pub(crate) resent: IntCounter,
+    pub(crate) refused_records: IntCounter,
+    pub(crate) strayed: IntCounter,
+    /// 1 while records go straight to the queue.
+    pub(crate) overflow_open: IntGauge,
     pub(crate) overflowed: IntCounter,
     pub(crate) overflow_refused: IntCounter,
     pub(crate) overflow_drained: IntCounter,
     pub(crate) overflow_foreign: IntCounter,
-    /// 1 while records go straight to the queue.
-    pub(crate) overflow_open: IntGauge,
-    pub(crate) refused_records: IntCounter,
-    pub(crate) strayed: IntCounter,
-    pub(crate) in_flight_bytes: IntGauge,
-    pub(crate) in_flight_bytes_max: IntGauge,
-    pub(crate) connections: IntGauge,
+    pub(crate) overflow_messages: IntGauge,
+}
+
+/// Events of one source.
+#[derive(Debug)]
+struct Events {
+    accepted: IntCounter,
+    quarantined: [IntCounter; Reason::ALL.len()],
 }
 
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
 
+/// Registers everything that the gateway counts.
+pub fn register() {
+    LazyLock::force(&METRICS);
+}
+
+/// Shows how near the gateway is to what it takes.
+pub(crate) fn show_bounds(budget: &Arc<Budget>, config: &Config) {
+    let (budget, bytes_max) = (budget.clone(), config.in_flight_bytes_max as f64);
+    show_bound(Bound::GatewayInFlightBytes, move || {
+        let used = budget.used();
+        METRICS.in_flight_bytes.set(used as i64);
+        Level { used: used as f64, limit: bytes_max }
+    });
+    let connections_max = (config.connections_max.get() + config.grpc_connections_max.get()) as f64;
+    let used = || METRICS.connections.get() as f64;
+    show_bound(Bound::GatewayConnections, move || Level { used: used(), limit: connections_max });
+}
+
 impl Metrics {
-    pub(crate) fn quarantined(&self, reason: Reason) -> &IntCounter {
-        &self.quarantined[reason as usize]
+    /// Counts the events of a request that are durable.
+    pub(crate) fn count(&self, source: Option<&str>, answer: &Answer) {
+        match source {
+            None => self.anybody.accepted.inc_by(answer.accepted()),
+            Some(source) => self.accepted.with_label_values(&[source]).inc_by(answer.accepted()),
+        }
+        for (reason, count) in answer.reasons() {
+            match source {
+                None => self.anybody.quarantined[reason as usize].inc_by(count),
+                Some(source) => self.quarantined.with_label_values(&[reason.as_str(), source]).inc_by(count),
+            }
+        }
+    }
+
+    /// Shows what a source sends, from before it sends anything.
+    pub(crate) fn expect(&self, source: &str) {
+        drop(Events::of(&self.accepted, &self.quarantined, source));
     }
 
     /// Requests that were answered with `status`.
@@ -51,67 +104,46 @@ impl Metrics {
     }
 
     fn register() -> Metrics {
-        let requests = counters("requests_total", "Requests by the HTTP status of their answer", "status");
-        let quarantined = counters("events_quarantined_total", "Invalid events, durable in quarantine", "reason");
+        let set = Set::new("gateway");
+        let requests = set.counters("requests_total", &["status"], "Requests by the HTTP status of their answer");
+        SHOWN.iter().for_each(|status| drop(requests.with_label_values(&[status.as_str()])));
+        let accepted = set.counters("events_accepted_total", &["source"], "Valid events, durable");
+        let help = "Invalid events, durable in quarantine";
+        let quarantined = set.counters("events_quarantined_total", &["reason", "source"], help);
         Metrics {
-            accepted: counter("events_accepted_total", "Valid events, durable"),
-            quarantined: Reason::ALL.map(|reason| quarantined.with_label_values(&[reason.as_str()])),
+            anybody: Events::of(&accepted, &quarantined, ANY),
+            accepted,
+            quarantined,
             accepted_requests: requests.with_label_values(&[StatusCode::ACCEPTED.as_str()]),
             requests,
-            shed: counter("requests_shed_total", "Requests refused because too many bytes were in flight"),
-            body_bytes: counter("body_bytes_total", "Bytes of bodies as sent"),
-            ack_seconds: seconds("ack_seconds", "From the body's last byte to everything durable"),
-            flushes: counter("flushes_total", "Appends to the raw stream"),
-            records: counter("records_total", "Records that became durable"),
-            record_bytes: counter("record_bytes_total", "Bytes of records that became durable"),
-            resent: counter("records_resent_total", "Records that were sent again"),
-            overflowed: counter("overflow_records_total", "Records that went to the overflow queue"),
-            overflow_refused: counter("overflow_refused_total", "Records that the overflow queue did not take"),
-            overflow_drained: counter(
-                "overflow_drained_total",
-                "Records that went from the overflow queue to the stream",
-            ),
-            overflow_foreign: counter(
-                "overflow_foreign_total",
-                "Messages left in the overflow queue: no records of ours",
-            ),
-            overflow_open: gauge("overflow_open", "1 while records go straight to the overflow queue, else 0"),
-            refused_records: counter("records_refused_total", "Records whose requests got 503"),
-            strayed: counter("records_strayed_total", "Records that landed on another shard than expected"),
-            in_flight_bytes: gauge("in_flight_bytes", "Bytes of requests that are held now"),
-            in_flight_bytes_max: gauge("in_flight_bytes_max", "Bytes of requests that may be held"),
-            connections: gauge("connections", "Open HTTP connections"),
+            shed: set.counter("requests_shed_total", "Requests refused because too much was in flight"),
+            body_bytes: set.counter("body_bytes_total", "Bytes of bodies as sent"),
+            ack_seconds: set.histogram("ack_seconds", &SECONDS, "From the body's last byte to everything durable"),
+            connections: set.gauge("connections", "Open connections"),
+            in_flight_bytes: set.gauge("in_flight_bytes", "Bytes of requests that are held now"),
+            flushes: set.counter("flushes_total", "Appends to the raw stream"),
+            records: set.counter("records_total", "Records that became durable"),
+            record_bytes: set.counter("record_bytes_total", "Bytes of records that became durable"),
+            resent: set.counter("records_resent_total", "Records that were sent again"),
+            refused_records: set.counter("records_refused_total", "Records whose requests got 503"),
+            strayed: set.counter("records_strayed_total", "Records that landed on another shard than expected"),
+            overflow_open: set.gauge("overflow_open", "1 while records go straight to the overflow queue"),
+            overflowed: set.counter("overflow_records_total", "Records that went to the overflow queue"),
+            overflow_refused: set.counter("overflow_refused_total", "Records that the overflow queue did not take"),
+            overflow_drained: set
+                .counter("overflow_drained_total", "Records that went from the overflow queue to the stream"),
+            overflow_foreign: set
+                .counter("overflow_foreign_total", "Messages left in the overflow queue: no records of ours"),
+            overflow_messages: set.gauge("overflow_messages", "Messages in the overflow queue, about"),
         }
     }
 }
 
-const ONCE: &str = "every metric has a name of its own and is registered once";
-
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("forebay").subsystem("gateway")
-}
-
-fn counter(name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::with_opts(options(name, help)).expect(ONCE);
-    register(Box::new(counter.clone())).expect(ONCE);
-    counter
-}
-
-fn counters(name: &str, help: &str, label: &str) -> IntCounterVec {
-    let counters = IntCounterVec::new(options(name, help), &[label]).expect(ONCE);
-    register(Box::new(counters.clone())).expect(ONCE);
-    counters
-}
-
-fn gauge(name: &str, help: &str) -> IntGauge {
-    let gauge = IntGauge::with_opts(options(name, help)).expect(ONCE);
-    register(Box::new(gauge.clone())).expect(ONCE);
-    gauge
-}
-
-fn seconds(name: &str, help: &str) -> Histogram {
-    let options = HistogramOpts { common_opts: options(name, help), buckets: SECONDS.to_vec() };
-    let histogram = Histogram::with_opts(options).expect(ONCE);
-    register(Box::new(histogram.clone())).expect(ONCE);
-    histogram
+impl Events {
+    fn of(accepted: &IntCounterVec, quarantined: &IntCounterVec, source: &str) -> Events {
+        Events {
+            accepted: accepted.with_label_values(&[source]),
+            quarantined: Reason::ALL.map(|reason| quarantined.with_label_values(&[reason.as_str(), source])),
+        }
+    }
 }

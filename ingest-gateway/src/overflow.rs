@@ -8,12 +8,16 @@ use crate::metrics::METRICS;
 use anyhow::ensure;
 use bytes::Bytes;
 use queue::{MESSAGE_BYTES_MAX, Queue, QueueError};
+use service::Stop;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the queue may take for one answer before it counts as lost.
 pub(crate) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at how much waits in the queue: each is a request that is billed.
+const DEPTH_PAUSE: Duration = Duration::from_secs(60);
 
 /// A queue for what the stream does not take, and how long it keeps messages; `None` where it keeps them for ever.
 #[derive(Clone, Debug)]
@@ -86,6 +90,19 @@ impl Detour {
             METRICS.overflow_open.set(0);
             tracing::info!("the raw stream takes records again");
         }
+    }
+
+    /// Shows how much waits in the queue, until `stop`.
+    pub(crate) async fn watch(&self, stop: Stop) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.depth()).await {
+                Ok(Ok(messages)) => METRICS.overflow_messages.set(i64::try_from(messages).unwrap_or(i64::MAX)),
+                Ok(Err(error)) => tracing::debug!(%error, "can't tell how much waits in the overflow queue"),
+                Err(_) => tracing::debug!("the overflow queue does not say how much waits in it"),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(DEPTH_PAUSE)).await;
+        }
+        Ok(())
     }
 
     /// Sends records; one result for each.

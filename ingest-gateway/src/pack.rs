@@ -1,11 +1,12 @@
 //! The packer: joins what waits into records, one for each shard and kind, and keeps a few flushes going.
 //!
-//! A flush starts at once where none is under way. Otherwise requests gather until it is done, so that under load records
-//! grow by themselves and a sync serves many; only a slow stream gets several flushes at a time. `linger` is for those who
+//! A flush starts at once where none is under way and few requests come. Otherwise requests gather until it is done, and for
+//! as long as the pace says, so that under load records grow by themselves and a sync serves many; only a slow stream gets several flushes at a time. `linger` is for those who
 //! want fewer, larger records still.
 
 use crate::Config;
 use crate::flush::{Arrival, Draft, Flushed, Flusher, Sealed, Waiter};
+use crate::pace::Pace;
 use crate::parcel::Fragment;
 use crate::shards::Routes;
 use anyhow::Context;
@@ -46,6 +47,7 @@ pub(crate) struct Submission {
 #[derive(Debug, Default)]
 struct Drafts {
     records: Vec<Draft>,
+    requests: usize,
     bytes: usize,
     since: Option<Instant>,
 }
@@ -54,6 +56,7 @@ impl Drafts {
     fn take(&mut self, submission: Submission) {
         let Submission { routes, arrival, fragments } = submission;
         self.since.get_or_insert(arrival.at);
+        self.requests += 1;
         for (fragment, waiter) in fragments {
             self.bytes += fragment.bytes();
             match self.records.iter_mut().rev().find(|draft| draft.fits(&routes, &fragment)) {
@@ -86,6 +89,7 @@ pub(crate) struct Packer {
     flushing: JoinSet<Flushed>,
     /// When the last flush started.
     flushed_at: Option<Instant>,
+    pace: Pace,
 }
 
 impl Packer {
@@ -105,6 +109,7 @@ impl Packer {
             idle,
             flushing: JoinSet::new(),
             flushed_at: None,
+            pace: Pace::default(),
         }
     }
 
@@ -167,7 +172,8 @@ impl Packer {
         self.idle.last()?;
         let hurry = self.is_closed || self.drafts.bytes >= PACK_BYTES_MAX;
         let linger = if hurry { Duration::ZERO } else { self.linger };
-        let fresh = self.drafts.since.map(|since| since + linger);
+        let hold_until = if hurry { None } else { self.pace.hold_until(self.drafts.requests) };
+        let fresh = self.drafts.since.map(|since| hold_until.map_or(since + linger, |until| until.max(since + linger)));
         let again = self.again.iter().map(|record| record.not_before).min();
         fresh.into_iter().chain(again).min()
     }
@@ -177,12 +183,14 @@ impl Packer {
         self.flushed_at = Some(now);
         let room = FLUSH_RECORDS_MAX.saturating_sub(self.drafts.records.len()).max(1);
         let again: Vec<Sealed> = self.again.extract_if(.., |record| record.not_before <= now).take(room).collect();
-        let drafts = std::mem::take(&mut self.drafts).records;
-        self.flushing.spawn(self.flusher.clone().flush(packer, drafts, again));
+        let drafts = std::mem::take(&mut self.drafts);
+        self.pace.flush_starts(drafts.requests, now);
+        self.flushing.spawn(self.flusher.clone().flush(packer, drafts.records, again));
     }
 
     fn finish_flush(&mut self, flushed: Flushed) {
         let Flushed { packer, again, unwell } = flushed;
+        self.pace.flush_ended(Instant::now());
         self.idle.push(packer);
         self.again.extend(again);
         match &unwell {

@@ -42,6 +42,7 @@ use crate::{ENTRY_BYTES_MAX, Entry, Lease, LeaseError, Ledger, LedgerError, Slot
 use async_trait::async_trait;
 use aws::{Aws, Calls, Failure, Meter};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
 use heads::Heads;
 use schema::ChainId;
 use std::fmt;
@@ -73,7 +74,7 @@ impl fmt::Debug for DynamoLedger {
 impl DynamoLedger {
     fn new(aws: &Aws, table: &str) -> DynamoLedger {
         DynamoLedger {
-            client: Client::new(&aws.config),
+            client: Client::from_conf(Builder::from(&aws.config).interceptor(aws::Outcomes).build()),
             table: table.to_owned(),
             calls: aws.calls.clone(),
             meter: aws.meter.clone(),

@@ -69,6 +69,9 @@ pub trait Work: Send + Sync + fmt::Debug + 'static {
 
     /// Works on one piece until it is done or `stop` is signalled. May be dropped at any await when the lease is lost.
     async fn run(&self, piece: &str, stop: CancellationToken) -> Result<Ending, Failure>;
+
+    /// The lease of a piece is lost, and its work was stopped.
+    fn lost(&self, _piece: &str) {}
 }
 
 /// How a worker takes and keeps leases.
@@ -286,9 +289,10 @@ impl Keeper {
     fn start(&mut self, piece: &str, tenure: Tenure, stop: &CancellationToken) {
         let held = Held { stop: stop.child_token(), handed_off: CancellationToken::new() };
         let (work, name, stop) = (self.work.clone(), piece.to_owned(), held.stop.clone());
+        let (told, of) = (work.clone(), name.clone());
         let run = async move { work.run(&name, stop).await };
         let overdue = tenure::overdue(held.handed_off.clone(), DRAIN_MAX);
-        let task = self.tasks.spawn(tenure.serve(run, overdue));
+        let task = self.tasks.spawn(tenure.serve(run, overdue, move || told.lost(&of)));
         self.pieces_of.insert(task.id(), piece.to_owned());
         self.held.insert(piece.to_owned(), held);
     }

@@ -5,13 +5,17 @@
 
 mod error;
 mod lag;
+pub mod metrics;
+mod orphans;
 mod reading_on;
 mod stage;
+mod tip;
 
 pub use error::OwnerError;
 pub use lag::Lag;
 pub use reading_on::ReadingOn;
 pub use stage::{Shards, Stage};
+pub use tip::{recall_tip, should_say_anew, tip_at};
 
 use ledger::Patience;
 use std::time::Duration;

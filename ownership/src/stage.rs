@@ -1,6 +1,7 @@
 //! Which shards may be owned now.
 
 use crate::OwnerError;
+use crate::orphans::Orphans;
 use async_trait::async_trait;
 use ledger::keeper::{Ending, Failure, Work};
 use schema::{ChainId, ShardId};
@@ -19,6 +20,9 @@ pub trait Stage: Send + Sync + fmt::Debug + 'static {
 
     async fn has_ended(&self, chain: &ChainId) -> Result<bool, OwnerError>;
 
+    /// The lease of a shard that was owned here is another worker's now.
+    fn lost(&self) {}
+
     /// Owns a shard until its chain has ended or `stop` is signalled.
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError>;
 }
@@ -30,12 +34,13 @@ pub struct Shards<S> {
     ready: Part,
     /// Nobody need ask again: an END is for ever.
     ended: Mutex<BTreeSet<ShardId>>,
+    orphans: Orphans,
 }
 
 impl<S: Stage> Shards<S> {
     /// `ready` is told once the shards could be listed.
     pub fn new(stage: S, ready: Part) -> Shards<S> {
-        Shards { stage, ready, ended: Mutex::default() }
+        Shards { stage, ready, ended: Mutex::default(), orphans: Orphans::default() }
     }
 
     fn piece_of(&self, shard: &Shard) -> String {
@@ -46,17 +51,40 @@ impl<S: Stage> Shards<S> {
         Ok(self.stage.stream().shards().await?)
     }
 
-    async fn may_be_owned(&self, shard: &Shard) -> Result<bool, OwnerError> {
-        if shard.closed && self.has_ended(&shard.id).await? {
-            return Ok(false);
+    /// The shards that may be owned, among all that are listed.
+    async fn ownable<'a>(&self, shards: &'a [Shard]) -> Result<Vec<&'a Shard>, OwnerError> {
+        let listed: BTreeSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
+        let (mut ownable, mut orphans) = (Vec::new(), BTreeSet::new());
+        for shard in shards {
+            if shard.closed && self.has_ended(&shard.id).await? {
+                continue;
+            }
+            let running = self.running_parents(shard, &listed).await?;
+            if running.is_empty() {
+                ownable.push(shard);
+            }
+            let gone = running.into_iter().filter(|parent| !listed.contains(parent));
+            orphans.extend(gone.map(|parent| (shard.id.clone(), parent.clone())));
         }
-        // The stream may no longer list a parent; its chain stays.
+        self.orphans.note(&orphans);
+        Ok(ownable)
+    }
+
+    /// Parents that have not ended. The stream may no longer list a parent; its chain stays, and where that has not ended,
+    /// only a person can say to go on.
+    async fn running_parents<'a>(
+        &self,
+        shard: &'a Shard,
+        listed: &BTreeSet<&ShardId>,
+    ) -> Result<Vec<&'a ShardId>, OwnerError> {
+        let mut running = Vec::new();
         for parent in &shard.parents {
-            if !self.has_ended(parent).await? {
-                return Ok(false);
+            let is_given_up = !listed.contains(parent) && self.stage.stream().goes_on_without(parent);
+            if !is_given_up && !self.has_ended(parent).await? {
+                running.push(parent);
             }
         }
-        Ok(true)
+        Ok(running)
     }
 
     async fn has_ended(&self, shard: &ShardId) -> Result<bool, OwnerError> {
@@ -79,14 +107,13 @@ impl<S: Stage> Shards<S> {
 impl<S: Stage> Work for Shards<S> {
     async fn pieces(&self) -> Result<Vec<String>, Failure> {
         let shards = self.shards().await?;
-        let mut pieces = Vec::new();
-        for shard in &shards {
-            if self.may_be_owned(shard).await? {
-                pieces.push(self.piece_of(shard));
-            }
-        }
+        let ownable = self.ownable(&shards).await?;
         self.ready.ready();
-        Ok(pieces)
+        Ok(ownable.into_iter().map(|shard| self.piece_of(shard)).collect())
+    }
+
+    fn lost(&self, _piece: &str) {
+        self.stage.lost();
     }
 
     async fn run(&self, piece: &str, stop: Stop) -> Result<Ending, Failure> {

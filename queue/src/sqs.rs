@@ -68,6 +68,11 @@ pub struct SqsQueue {
     answer_timeout: Duration,
 }
 
+/// A client whose calls are counted.
+fn client(aws: &Aws) -> Client {
+    Client::from_conf(aws_sdk_sqs::config::Builder::from(&aws.config).interceptor(aws::Outcomes).build())
+}
+
 impl SqsQueue {
     /// Opens a queue by its name or URL and reads its attributes.
     ///
@@ -75,7 +80,7 @@ impl SqsQueue {
     /// [`QueueError::Refused`]: the queue is not there, may not be used, or takes smaller messages than
     /// [`crate::MESSAGE_BYTES_MAX`]. [`QueueError::Unavailable`]: no answer within the deadline.
     pub async fn open(aws: &Aws, name_or_url: &str) -> Result<SqsQueue, QueueError> {
-        let (client, billing) = (Client::new(&aws.config), Billing(aws.meter.clone()));
+        let (client, billing) = (client(aws), Billing(aws.meter.clone()));
         let url = if name_or_url.contains("://") {
             name_or_url.to_string()
         } else {

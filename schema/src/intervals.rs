@@ -75,6 +75,15 @@ impl IntervalSet {
         self.intervals.splice(first..last, [joined]);
     }
 
+    /// Takes `[start, end)` out, as far as it is there.
+    pub fn remove(&mut self, start: u64, end: u64) {
+        let before = std::mem::take(self);
+        for (from, to) in before.intervals {
+            self.insert(from, to.min(start));
+            self.insert(from.max(end), to);
+        }
+    }
+
     pub fn union(&mut self, other: &IntervalSet) {
         for &(start, end) in &other.intervals {
             self.insert(start, end);
@@ -142,6 +151,10 @@ mod tests {
             for pair in set.intervals().windows(2) {
                 prop_assert!(pair[0].1 < pair[1].0, "neighbours must not touch");
             }
+            set.remove(start, end);
+            model.retain(|n| !(start..end).contains(n));
+            let left: Vec<u64> = set.intervals().iter().flat_map(|&(s, e)| s..e).collect();
+            prop_assert_eq!(left, model.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

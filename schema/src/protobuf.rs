@@ -66,7 +66,7 @@ fn decode<'a>(bytes: &'a [u8], sent: &mut Sent<'a>) -> Result<(), StoredError> {
 fn not_an_event(error: StoredError) -> Rejection {
     let reason = match error {
         StoredError::NotUtf8(_) => Reason::BadUtf8,
-        StoredError::Truncated | StoredError::WireType { .. } => Reason::BadProtobuf,
+        StoredError::Truncated | StoredError::WireType { .. } | StoredError::Tag(_) => Reason::BadProtobuf,
     };
     Rejection::new(reason, "", "", format!("not an `Event` message: {error}"))
 }
@@ -174,6 +174,14 @@ mod tests {
         bytes.pop();
         let rejection = read(&bytes, &RULES, NOW).expect_err("a broken message");
         assert_eq!((rejection.reason, rejection.event_id.as_str()), (Reason::BadProtobuf, ID));
+    }
+
+    #[test]
+    fn a_tag_that_is_too_long_is_not_taken_for_a_short_one() {
+        let mut bytes = event().encode_to_vec();
+        // Field 1 as text, with a bit set beyond the 32 that a tag has.
+        bytes.extend([0x8a, 0x80, 0x80, 0x80, 0x10, 1, b'a']);
+        assert_eq!(read(&bytes, &RULES, NOW).map_err(|rejection| rejection.reason).err(), Some(Reason::BadProtobuf));
     }
 
     #[test]

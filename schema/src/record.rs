@@ -262,6 +262,40 @@ mod tests {
         assert_eq!(decode_raw(Bytes::from_static(b"{\"event_id\":1}")), Err(RecordError::Foreign));
     }
 
+    fn origin() -> Origin {
+        Origin::of(&ChainId::dedup("i", &ShardId::new("s"), 0), Kind::Events)
+    }
+
+    /// One event, as releases before traces wrote it.
+    fn untraced() -> [Vec<u8>; 2] {
+        let ids = [[0x1a, 0x10].as_slice(), &[0; 16]].concat();
+        let body = b"\x10\x16\x18\x01\x2a\x16\x15\x0a\x0apage:view0\x19\x01\0\0\0\0\0\0\0";
+        let raw = [&[8, 1], ids.as_slice(), &[0x21, 7, 0, 0, 0, 0, 0, 0, 0, 0x32, body.len() as u8], body].concat();
+        let name = origin().to_string();
+        let head = [&[8, 1, 0x1a, name.len() as u8], name.as_bytes(), &[0x20, 5, 0x2a, 0x10], &[0; 16]].concat();
+        let clean = [head.as_slice(), &[0x31, 7, 0, 0, 0, 0, 0, 0, 0, 0x3a, body.len() as u8], body].concat();
+        [raw, clean]
+    }
+
+    #[test]
+    fn without_traces_records_are_the_bytes_that_they_were_before_there_were_any() {
+        let raw = record_of(1);
+        let clean = clean_of(&raw, &[0], &origin(), 5);
+        let [raw_before, clean_before] = untraced();
+        assert_eq!((encode(&raw), encode(&clean)), (raw_before.clone().into(), clean_before.clone().into()));
+        assert_eq!(decode_raw(raw_before.into()), Ok(raw));
+        assert_eq!(decode_clean(clean_before.into()), Ok(clean));
+    }
+
+    #[test]
+    fn a_clean_record_carries_on_the_traces_of_the_raw_one() {
+        let raw = RawRecord { trace_context: Bytes::from_static(&[7; 48]), ..record_of(2) };
+        let raw = decode_raw(encode(&raw)).expect("own record");
+        let stray = decode_raw(encode(&select_raw(&raw, &[1]))).expect("own record");
+        let clean = decode_clean(encode(&clean_of(&stray, &[0], &origin(), 5))).expect("own record");
+        assert_eq!((stray.trace_context, clean.trace_context), (raw.trace_context.clone(), raw.trace_context));
+    }
+
     #[test]
     fn a_header_that_contradicts_its_body_is_refused() {
         let mut record = record_of(3);

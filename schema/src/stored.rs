@@ -44,6 +44,8 @@ pub enum StoredError {
     NotUtf8(u32),
     #[error("field {field} has wire type {wire_type}")]
     WireType { field: u32, wire_type: u8 },
+    #[error("{0} is no tag of a field")]
+    Tag(u64),
 }
 
 impl<'a> StoredEvent<'a> {
@@ -233,7 +235,8 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let tag = take_varint(&mut self.rest)?;
-        let (field, wire_type) = ((tag >> 3) as u32, (tag & 7) as u8);
+        let tag = u32::try_from(tag).map_err(|_| StoredError::Tag(tag))?;
+        let (field, wire_type) = (tag >> 3, (tag & 7) as u8);
         let value = match wire_type {
             BYTES => Value::Bytes(take_delimited(&mut self.rest)?),
             FIXED64 => Value::Fixed64(i64::from_le_bytes(take_array(&mut self.rest)?)),

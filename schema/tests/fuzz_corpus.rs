@@ -6,8 +6,14 @@ use schema::validate::Rules;
 use serde_json::{Map, Value};
 use std::fs;
 
+#[path = "../../fuzz/checks/aggregate.rs"]
+mod aggregate;
+#[path = "../../fuzz/checks/entry.rs"]
+mod entry;
 #[path = "../../fuzz/checks/foreign_record.rs"]
 mod foreign_record;
+#[path = "../../fuzz/checks/protobuf_body.rs"]
+mod protobuf_body;
 #[path = "../../fuzz/checks/record.rs"]
 mod record;
 
@@ -49,5 +55,24 @@ fn every_seed_on_the_raw_stream_is_understood() {
 fn every_seed_is_a_record_or_refused() {
     let read: Vec<usize> = seeds("record").map(|bytes| record::check(&bytes)).collect();
     assert!(read.iter().filter(|&&kinds| kinds > 0).count() > 5, "{read:?}");
+    assert!(read.contains(&0), "no seed is refused");
+}
+
+#[test]
+fn every_seed_of_joined_records_is_understood() {
+    let events: usize = seeds("aggregate").map(|message| aggregate::check(&message)).sum();
+    assert!(events > 5, "{events} events among the seeds");
+}
+
+#[test]
+fn every_seed_is_a_protobuf_batch_or_refused() {
+    let accepted: usize = seeds("protobuf_body").map(|body| protobuf_body::check(&body)).sum();
+    assert!(accepted > 5, "{accepted} events among the seeds");
+}
+
+#[test]
+fn every_seed_is_an_entry_of_a_chain_or_refused() {
+    let read: Vec<usize> = seeds("entry").map(|bytes| entry::check(&bytes)).collect();
+    assert!(read.iter().filter(|&&kinds| kinds > 0).count() > 8, "{read:?}");
     assert!(read.contains(&0), "no seed is refused");
 }

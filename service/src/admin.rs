@@ -1,7 +1,7 @@
 //! The admin endpoints that every process has: `/healthz`, `/readyz`, `/metrics`.
 
 use crate::health::report_to_grpc;
-use crate::{Health, Stop};
+use crate::{Health, Stop, metrics};
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 pub fn routes(health: Health) -> Router {
     let told =
         |reasons: &[(String, String)]| reasons.iter().map(|(part, reason)| format!("{part}: {reason}\n")).collect();
-    checks(health, told).route("/metrics", get(metrics))
+    checks(health.clone(), told).route("/metrics", get(|| async move { shown(&health) }))
 }
 
 /// What may be seen by everybody: whether the process lives and is ready, and nothing of its inside.
@@ -52,10 +52,9 @@ pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: S
     Ok(())
 }
 
-async fn metrics() -> Response {
+fn shown(health: &Health) -> Response {
     let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
-    let text = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather());
-    match text {
+    match metrics::text(health) {
         Ok(text) => (content_type, text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

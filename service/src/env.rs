@@ -1,5 +1,6 @@
-//! Time and randomness, handed in: the same code runs on a real machine and in a seeded simulation.
+//! Time, randomness and where spans go, handed in: the same code runs on a real machine and in a seeded simulation.
 
+use crate::traces::{Settings, Traces};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,11 +47,26 @@ impl Random for SystemRandom {
 pub struct Env {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+    pub traces: Traces,
 }
 
 impl Env {
     pub fn system() -> Env {
-        Env { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        Env::of(Arc::new(SystemClock), Arc::new(SystemRandom))
+    }
+
+    /// A world in which nothing is traced.
+    pub fn of(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Env {
+        Env { clock, random, traces: Traces::off() }
+    }
+
+    /// The same world, in which a fraction of requests is traced, where the settings say so.
+    ///
+    /// # Errors
+    /// As [`Traces::open`].
+    pub fn traced(self, settings: &Settings, service: &str) -> anyhow::Result<Env> {
+        let traces = Traces::open(settings, service, &self)?;
+        Ok(Env { traces, ..self })
     }
 
     /// Unix time in microseconds.

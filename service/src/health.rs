@@ -28,6 +28,12 @@ impl Health {
         parts.iter().filter_map(unwell).collect()
     }
 
+    /// All parts, and whether each is ready.
+    pub fn parts(&self) -> Vec<(String, bool)> {
+        let parts = self.parts.lock().expect("no holder panics");
+        parts.iter().map(|(name, reason)| (name.clone(), reason.is_none())).collect()
+    }
+
     /// Wakes at each change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -4,14 +4,17 @@ pub mod admin;
 pub mod env;
 pub mod health;
 pub mod memory;
+pub mod metrics;
 pub mod process;
 pub mod rules;
 pub mod settings;
 pub mod tasks;
 pub mod telemetry;
+pub mod traces;
 
 pub use env::{Clock, Env, Random};
 pub use health::{Health, Part};
 pub use process::Process;
 pub use rules::{Rule, Rules};
 pub use tasks::{Halt, Misconfigured, Stop, Tasks};
+pub use traces::Traces;

@@ -2,7 +2,7 @@
 
 use crate::settings::duration;
 use crate::telemetry::{self, LogFormat};
-use crate::{Health, Tasks, admin, memory, tasks};
+use crate::{Health, Stop, Tasks, admin, memory, metrics, tasks};
 use anyhow::{Context, ensure};
 use clap::Args;
 use std::fmt;
@@ -67,22 +67,32 @@ impl Process {
     /// # Errors
     /// As [`Tasks::run_until`], and an address that can't be had.
     pub async fn run(&self, service: &str, health: Health, tasks: Tasks) -> anyhow::Result<()> {
-        let _admin = match self.admin_addr {
-            Some(addr) => {
-                let listener =
-                    TcpListener::bind(addr).await.with_context(|| format!("listen on --admin-addr {addr}"))?;
-                tracing::info!(admin = %listener.local_addr()?, "showing health");
-                let (name, stop) = (service.to_owned(), tasks.stop());
-                let serve = async move {
-                    if let Err(error) = admin::serve(listener, health, &name, stop).await {
-                        tracing::error!(%error, "health is no longer shown");
-                    }
-                };
-                Some(AbortOnDropHandle::new(tokio::spawn(serve)))
-            }
-            None => None,
-        };
+        let _shown = self.show(service, health, tasks.stop()).await?;
         tasks.run_until(tasks::signal(), self.shutdown_grace).await
+    }
+
+    /// Shows the health of `service` on its admin address, if it has one, until what this gives is dropped. Once `stop` is
+    /// signalled it is no longer ready.
+    ///
+    /// # Errors
+    /// An address that can't be had.
+    pub async fn show(
+        &self,
+        service: &str,
+        health: Health,
+        stop: Stop,
+    ) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
+        metrics::begin(service);
+        let Some(addr) = self.admin_addr else { return Ok(None) };
+        let listener = TcpListener::bind(addr).await.with_context(|| format!("listen on --admin-addr {addr}"))?;
+        tracing::info!(admin = %listener.local_addr()?, "showing health");
+        let name = service.to_owned();
+        let serve = async move {
+            if let Err(error) = admin::serve(listener, health, &name, stop).await {
+                tracing::error!(%error, "health is no longer shown");
+            }
+        };
+        Ok(Some(AbortOnDropHandle::new(tokio::spawn(serve))))
     }
 }
 

@@ -45,7 +45,7 @@ impl Backends {
 
     /// Time and randomness as services see them whose nonces matter to nobody.
     pub(crate) fn env(&self) -> Env {
-        Env { clock: self.world.clone(), random: self.world.clone() }
+        Env::of(self.world.clone(), self.world.clone())
     }
 
     /// Starts one more owner of a shard, or a compactor, whoever else is at work there.

@@ -50,7 +50,7 @@ impl Backends {
             raw: Arc::new(self.raw.clone()),
             clean: Arc::new(self.clean.clone()),
             ledger: Arc::new(self.ledger.clone()),
-            env: Env { clock: self.world.clone(), random: Arc::new(Signature { world: self.world.clone(), memory }) },
+            env: Env::of(self.world.clone(), Arc::new(Signature { world: self.world.clone(), memory })),
             window_ids_max: memory.ids_max,
             config,
             rules: self.world.rules(),

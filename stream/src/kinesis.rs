@@ -57,6 +57,9 @@ pub struct KinesisOptions {
     /// Positions that may be gone by retention: their readers go on with the oldest record that is left. A person's
     /// decision to live with a loss, one for each shard.
     pub accept_trimmed: Vec<(ShardId, Position)>,
+    /// Shards that the stream no longer lists and that nobody has read to their end: their children go on without. As
+    /// above, a person's decision.
+    pub accept_gone: Vec<ShardId>,
     /// Up to where [`Stream::keep_longer`] raises retention.
     pub retention_max: Duration,
 }
@@ -72,6 +75,7 @@ impl KinesisOptions {
             watch_every: Duration::from_secs(60),
             fan_out: None,
             accept_trimmed: Vec::new(),
+            accept_gone: Vec::new(),
             retention_max: Duration::ZERO,
         }
     }
@@ -85,6 +89,7 @@ pub struct KinesisStream {
     incarnation: String,
     watch_every: Duration,
     retention_max: Duration,
+    accept_gone: Vec<ShardId>,
     lineage: Arc<Lineage>,
     appender: Appender,
     reader: Reader,
@@ -97,27 +102,34 @@ impl fmt::Debug for KinesisStream {
 }
 
 impl KinesisStream {
-    /// Opens a stream that exists, and registers the consumer where one is named.
+    /// Opens a stream that exists. A consumer that is named is registered by the first reader who waits for records.
     ///
     /// # Errors
     /// [`KinesisError::Unavailable`]: try again. The others need a person, and say what to do.
     pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
         let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, .. } = options;
-        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, .. } = options;
+        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, accept_gone, .. } = options;
         let polling = read::Polling { min: poll_min, max: poll_max };
         let api = Api::new(aws, name);
         let described = api.describe().await?;
         described.check(&api.stream)?;
-        let fan_out = match fan_out {
-            Some(consumer) => Some(fan_out::FanOut::register(aws, &api, &described.arn, &consumer).await?),
-            None => None,
-        };
+        let fan_out = fan_out.map(|consumer| fan_out::FanOut::new(aws, &api, &described.arn, consumer));
         let incarnation = described.incarnation.clone();
         let appender = Appender::new(api.clone(), append_deadline, described.record_bytes_max);
         let described = Arc::new(RwLock::new(described));
         let lineage = Arc::new(Lineage::new(api.clone(), lineage_age_max));
         let reader = Reader::new(api.clone(), lineage.clone(), described.clone(), polling, fan_out, accept_trimmed);
-        Ok(KinesisStream { api, described, incarnation, watch_every, retention_max, lineage, appender, reader })
+        Ok(KinesisStream {
+            api,
+            described,
+            incarnation,
+            watch_every,
+            retention_max,
+            accept_gone,
+            lineage,
+            appender,
+            reader,
+        })
     }
 
     /// How long records can be read, as of the last look. A reader that lags more than half of it should alarm.
@@ -151,8 +163,24 @@ impl Stream for KinesisStream {
     /// Kinesis removes records by their age alone.
     async fn consumed(&self, _shard: &ShardId, _through: &Position) {}
 
+    fn at_tip(&self, shard: &ShardId, after: &Position) -> Option<Duration> {
+        self.reader.at_tip(shard, after)
+    }
+
+    fn recall_tip(&self, shard: &ShardId, after: &Position, ago: Duration) {
+        self.reader.recall_tip(shard, after, ago);
+    }
+
+    fn goes_on_without(&self, shard: &ShardId) -> bool {
+        self.accept_gone.contains(shard)
+    }
+
     fn kept_for(&self) -> Option<Duration> {
         Some(self.retention())
+    }
+
+    fn kept_for_at_most(&self) -> Option<Duration> {
+        Some(self.retention().max(self.retention_max))
     }
 
     async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {

@@ -131,9 +131,30 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// it. A hint: it may be lost, and streams with retention of their own ignore it.
     async fn consumed(&self, shard: &ShardId, through: &Position);
 
+    /// How long ago it was last seen that nothing follows `after`; `None` where nobody has looked, or where it does not
+    /// matter, since what nobody has read stays.
+    fn at_tip(&self, _shard: &ShardId, _after: &Position) -> Option<Duration> {
+        None
+    }
+
+    /// Tells the stream that nothing followed `after` so long `ago`, as [`Stream::at_tip`] had it and a reader has written
+    /// down. A shard that has been quiet since is then not taken for one whose records are gone.
+    fn recall_tip(&self, _shard: &ShardId, _after: &Position, _ago: Duration) {}
+
+    /// Whether a person has decided to go on without what `shard` held. Means something for a shard that is no longer
+    /// listed.
+    fn goes_on_without(&self, _shard: &ShardId) -> bool {
+        false
+    }
+
     /// How long a record can be read, whether or not somebody has read it; `None` where what nobody has read stays.
     fn kept_for(&self) -> Option<Duration> {
         None
+    }
+
+    /// The longest for which [`Stream::keep_longer`] may come to have records kept.
+    fn kept_for_at_most(&self) -> Option<Duration> {
+        self.kept_for()
     }
 
     /// Has records kept for longer than `now`, if that may be; for how long from here on. Safe to repeat, and for many to

@@ -1,5 +1,6 @@
 //! The memory that all shards of a process share.
 
+use service::metrics::Level;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,10 @@ impl Budget {
     /// time are no faster.
     pub(crate) async fn encoder(&self) -> OwnedSemaphorePermit {
         self.encoders.clone().acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        Level { used: self.used.load(Ordering::Relaxed) as f64, limit: self.bytes_max as f64 }
     }
 
     pub fn is_exceeded(&self) -> bool {

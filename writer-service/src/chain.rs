@@ -10,6 +10,9 @@ use schema::{ChainId, ShardId, record};
 use service::Halt;
 use stream::Stream;
 
+/// Prefix of the names of writers' chains.
+const WRITER: &str = "writer/";
+
 /// The chain of a clean shard. The epoch goes up only by hand, when a ledger had to be restored.
 pub fn of_shard(clean: &dyn Stream, shard: &ShardId) -> ChainId {
     const EPOCH: u32 = 0;
@@ -68,6 +71,24 @@ pub async fn head(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, A
 /// Sets as an entry has them.
 pub fn sets(chain: &ChainId, sets: &[schema::v1::OriginSet]) -> Result<Sets, Halt> {
     Sets::decode(sets).ok_or_else(|| Halt(format!("chain {chain} has a set of ordinals that is none")))
+}
+
+/// What was taken from streams that were there before this one: the clean stream was deleted and made again, or the ledger
+/// got new streams. What was forwarded to one of them may be forwarded again to this one.
+pub async fn sets_before(ledger: &dyn Ledger, clean: &dyn Stream) -> Result<Sets, OwnerError> {
+    let own = format!("{WRITER}{}/", clean.incarnation());
+    let mut sets = Sets::default();
+    for chain in ledger.chains(WRITER).await? {
+        if chain.as_str().starts_with(&own) {
+            continue;
+        }
+        let encoded = match head(ledger, &chain).await? {
+            Some((_, head)) => head.sets_after,
+            None => genesis(ledger, &chain).await?.map(|genesis| genesis.sets).unwrap_or_default(),
+        };
+        sets.union(&self::sets(&chain, &encoded)?);
+    }
+    Ok(sets)
 }
 
 /// The sets after entry `number`, the genesis included.

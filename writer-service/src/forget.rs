@@ -4,7 +4,7 @@
 //! arrived, so that a range gives the same rows whenever it is read. An origin that is over and has all its ordinals
 //! **leaves** the sets. What still comes of one that is over and in no set is never begun at 0 (PROTOCOL rule 21).
 
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::write::Sets;
 use ledger::{Ledger, Slot};
 use ownership::OwnerError;
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Source: PROTOCOL, «What follows from it».
-const FORGET_AFTER: Duration = Duration::from_secs(30 * 86_400);
+/// How long after its END an origin may leave the sets. Source: PROTOCOL, «What follows from it».
+pub const FORGET_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// How much longer an origin stays in the sets: more than records are out of the order of their arrival.
 const STAYS_LONGER: Duration = Duration::from_secs(3600);
@@ -94,7 +94,7 @@ impl Forgetting {
     pub(crate) fn apply(&mut self, sets: &mut Sets) {
         for (origin, count) in std::mem::take(&mut self.leaving) {
             if sets.forget(&origin, count) {
-                metrics::FORGOTTEN.inc();
+                METRICS.forgotten.inc();
                 tracing::info!(%origin, ordinals = count, "forgot an origin: it has ended long ago, and all of it is taken");
             }
         }

@@ -3,7 +3,7 @@
 //! A hole is normal for as long as its record is in flight. One that stays means that something was never forwarded: it
 //! can be forwarded again at any time (PROTOCOL rule 25).
 
-use crate::metrics;
+use crate::metrics::METRICS;
 use crate::write::Sets;
 use schema::{Origin, ShardId};
 use std::collections::BTreeMap;
@@ -37,13 +37,13 @@ impl Holes {
             let age = since.elapsed();
             let intervals = set.intervals().len();
             if age >= ALARM_AFTER || intervals >= INTERVALS_ALARM {
-                tracing::error!(%origin, ordinal = hole, intervals, ?age, "a hole stays open: forward it again");
+                tracing::error!(%shard, %origin, ordinal = hole, intervals, ?age, "a hole stays open: forward it again");
             } else if age >= WARN_AFTER {
-                tracing::warn!(%origin, ordinal = hole, intervals, ?age, "a hole stays open");
+                tracing::warn!(%shard, %origin, ordinal = hole, intervals, ?age, "a hole stays open");
             }
             old += u32::from(age >= WARN_AFTER);
         }
-        metrics::HOLES.with_label_values(&[shard.as_str()]).set(f64::from(old));
+        METRICS.holes.with_label_values(&[shard.as_str()]).set(i64::from(old));
     }
 }
 

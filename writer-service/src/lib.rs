@@ -8,11 +8,12 @@ pub mod config;
 pub mod deal;
 mod forget;
 mod holes;
-mod metrics;
+pub mod metrics;
 pub mod owner;
 pub mod write;
 
 pub use config::Config;
+pub use forget::FORGET_AFTER;
 pub use ledger::keeper::Ending;
 pub use owner::{Encode, Owner, Parts};
 pub use ownership::OwnerError;
@@ -22,6 +23,7 @@ use budget::Budget;
 use lake::Lake;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
+use metrics::METRICS;
 use ownership::{Shards, Stage};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
@@ -44,7 +46,9 @@ impl Writer {
         env: Env,
         health: &Health,
     ) -> Writer {
+        metrics::register();
         let budget = Budget::new(config.memory_bytes_max);
+        metrics::show_bounds(&budget, config.open_objects_max.get());
         let rules = Rules::default();
         let parts = Parts { clean, ledger, lake, env, config, budget, encode: Encode::OnPool, rules };
         Writer { parts, ready: health.part("writer") }
@@ -72,7 +76,12 @@ impl Stage for Parts {
         owner::has_ended(&*self.ledger, chain).await
     }
 
+    fn lost(&self) {
+        METRICS.leases_lost.inc();
+    }
+
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {
+        let _shown = metrics::Shown::new(&shard.id);
         Owner::open(self.clone(), shard).await?.run(stop).await
     }
 }

@@ -2,7 +2,7 @@
 
 use backend::Backend;
 use clap::Parser;
-use service::{Env, Health, Process, Tasks, process};
+use service::{Env, Health, Process, Tasks, process, traces};
 use std::process::ExitCode;
 use writer_service::{Config, Writer};
 
@@ -23,6 +23,9 @@ struct Arguments {
     backend: backend::Settings,
 
     #[command(flatten)]
+    traces: traces::Settings,
+
+    #[command(flatten)]
     process: Process,
 }
 
@@ -35,8 +38,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
-    let Arguments { writer, backend, process } = arguments;
-    let (env, health) = (Env::system(), Health::default());
+    let Arguments { writer, backend, traces, process } = arguments;
+    let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
+    let traces = env.traces.clone();
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (clean, ledger, lake) = (backend.clean().await?, backend.ledger().await?, backend.lake().await?);
     let terms = backend.terms("writer", &env);
@@ -44,5 +48,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut tasks = Tasks::default();
     tasks.spawn("writer", |stop| writer.run(terms, stop));
     backend.watch(&mut tasks);
-    process.run(SERVICE, health, tasks).await
+    let outcome = process.run(SERVICE, health, tasks).await;
+    traces.close().await;
+    outcome
 }

@@ -1,33 +1,107 @@
-//! What the writer counts.
+//! What the writer counts. One set for the process, since the registry is one for the process.
 
-use prometheus::{GaugeVec, IntCounter, register_gauge_vec, register_int_counter};
-use std::sync::LazyLock;
+use crate::budget::Budget;
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use schema::ShardId;
+use service::metrics::{Bound, Level, Set, show_bound};
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex};
 
-const ONCE: &str = "each metric is registered once, under a valid name";
+/// Upper ends of the classes of time, in seconds: from a data directory at rest to a backlog of a day.
+const SECONDS: [f64; 13] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
 
-pub(crate) static ROWS: LazyLock<IntCounter> =
-    LazyLock::new(|| register_int_counter!("forebay_writer_rows_total", "Rows in live objects").expect(ONCE));
-pub(crate) static OBJECTS: LazyLock<IntCounter> =
-    LazyLock::new(|| register_int_counter!("forebay_writer_objects_total", "Live objects written").expect(ONCE));
-pub(crate) static OBJECT_BYTES: LazyLock<IntCounter> =
-    LazyLock::new(|| register_int_counter!("forebay_writer_object_bytes_total", "Bytes of live objects").expect(ONCE));
-pub(crate) static EVICTED: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_writer_evicted_total", "Objects closed early for want of memory").expect(ONCE)
-});
-pub(crate) static UPLOAD_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_writer_upload_failures_total", "Uploads that failed and are tried again")
-        .expect(ONCE)
-});
-pub(crate) static HOLES: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!("forebay_writer_holes", "Origins with an ordinal missing for a minute", &["shard"]).expect(ONCE)
-});
-pub(crate) static LAG_SHARE: LazyLock<GaugeVec> = LazyLock::new(|| {
-    let help = "Lag as a part of the clean stream's retention; at 1, records go unread";
-    register_gauge_vec!("forebay_writer_lag_of_retention", help, &["shard"]).expect(ONCE)
-});
-pub(crate) static LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
-    register_gauge_vec!("forebay_writer_lag_seconds", "How far behind the clean shard's tip", &["shard"]).expect(ONCE)
-});
-pub(crate) static FORGOTTEN: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!("forebay_writer_forgotten_origins_total", "Origins that ended long ago, dropped").expect(ONCE)
-});
+/// Rows by the table that they are in, as their label has it.
+pub(crate) const EVENT: &str = "event";
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    shards_owned: IntGauge,
+    pub(crate) lag: GaugeVec,
+    pub(crate) lag_of_retention: GaugeVec,
+    pub(crate) rows: IntCounterVec,
+    pub(crate) objects: IntCounter,
+    pub(crate) object_bytes: IntCounter,
+    pub(crate) freshness_seconds: Histogram,
+    pub(crate) evicted: IntCounter,
+    pub(crate) upload_failures: IntCounter,
+    pub(crate) holes: IntGaugeVec,
+    pub(crate) chain_appends: IntCounter,
+    pub(crate) chain_conflicts: IntCounter,
+    pub(crate) forgotten: IntCounter,
+    pub(crate) leases_lost: IntCounter,
+    /// Objects that are being gathered, by shard: each shard has a bound of its own.
+    open_files: Mutex<BTreeMap<ShardId, usize>>,
+}
+
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
+
+/// Registers everything that the writer counts.
+pub fn register() {
+    ownership::metrics::register();
+    LazyLock::force(&METRICS);
+}
+
+/// Shows how near the writer is to what it may hold.
+pub(crate) fn show_bounds(budget: &Budget, open_files_max: usize) {
+    let (budget, open_files_max) = (budget.clone(), open_files_max as f64);
+    show_bound(Bound::WriterMemoryBytes, move || budget.level());
+    let used = || METRICS.open_files.lock().expect("no holder panics").values().max().copied().unwrap_or(0);
+    show_bound(Bound::WriterOpenFiles, move || Level { used: used() as f64, limit: open_files_max });
+}
+
+/// A shard that is owned by this process; what is shown of it goes when it is let go.
+#[derive(Debug)]
+pub(crate) struct Shown(ShardId);
+
+impl Shown {
+    pub(crate) fn new(shard: &ShardId) -> Shown {
+        METRICS.shards_owned.inc();
+        METRICS.holes.with_label_values(&[shard.as_str()]).set(0);
+        Shown(shard.clone())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        METRICS.shards_owned.dec();
+        METRICS.open_files.lock().expect("no holder panics").remove(&self.0);
+        let shard = [self.0.as_str()];
+        // What was never set is not there.
+        let _ = METRICS.lag.remove_label_values(&shard);
+        let _ = METRICS.lag_of_retention.remove_label_values(&shard);
+        let _ = METRICS.holes.remove_label_values(&shard);
+    }
+}
+
+impl Metrics {
+    /// Says how many objects are being gathered for a shard by now.
+    pub(crate) fn opened(&self, shard: &ShardId, files: usize) {
+        self.open_files.lock().expect("no holder panics").insert(shard.clone(), files);
+    }
+
+    fn register() -> Metrics {
+        let set = Set::new("writer");
+        let rows = set.counters("rows_total", &["kind"], "Rows in live objects: `event`, `quarantine`");
+        [EVENT, QUARANTINE].iter().for_each(|kind| drop(rows.with_label_values(&[kind])));
+        let lag_help = "Lag as a part of the clean stream's retention; at 1, records go unread";
+        let freshness_help = "From the gateway's receipt of an event to its being readable in the lake";
+        Metrics {
+            shards_owned: set.gauge("shards_owned", "Clean shards that this process owns"),
+            lag: set.levels("lag_seconds", &["shard"], "How far behind the clean shard's tip"),
+            lag_of_retention: set.levels("lag_of_retention", &["shard"], lag_help),
+            rows,
+            objects: set.counter("objects_total", "Live objects written"),
+            object_bytes: set.counter("object_bytes_total", "Bytes of live objects"),
+            freshness_seconds: set.histogram("freshness_seconds", &SECONDS, freshness_help),
+            evicted: set.counter("evicted_total", "Objects closed early for want of memory"),
+            upload_failures: set.counter("upload_failures_total", "Uploads that failed and are tried again"),
+            holes: set.gauges("holes", &["shard"], "Origins with an ordinal missing for a minute"),
+            chain_appends: set.counter("chain_appends_total", "Entries appended to writer chains"),
+            chain_conflicts: set.counter("chain_conflicts_total", "Appends that found another owner's entry"),
+            forgotten: set.counter("forgotten_origins_total", "Origins that ended long ago, dropped"),
+            leases_lost: set.counter("leases_lost_total", "Leases that another worker took"),
+            open_files: Mutex::default(),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::deal::{Deal, Slot};
 use crate::forget::{Forgetting, Standing};
 use crate::holes::Holes;
-use crate::metrics;
+use crate::metrics::{EVENT, METRICS, QUARANTINE};
 use crate::write::{Sets, Taken, Taker, Understood, understand, unregistered};
 use bytes::Bytes;
 use lake::layout::ObjectName;
@@ -20,7 +20,8 @@ use ledger::{Ledger, LedgerError, append_until_decided, for_each_slot};
 use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE, ReadingOn};
 use schema::rows::Rows;
 use schema::v1::{Announcement, LakeObject, WriterGenesis, writer_entry};
-use schema::{ChainId, Position};
+use schema::{ChainId, Position, Table};
+use service::traces::{Attribute, STEP_TRACES_MAX, SpanKind, Spans, StringValue, TraceContext, Value};
 use service::{Env, Halt, Rule, Rules, Stop};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,6 +38,9 @@ const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Parts smaller than this are not closed early: it would free next to nothing.
 const EVICTED_BYTES_MIN: usize = 1 << 20;
+
+/// Most objects that the span of an entry names: a day each, as a rule, and an entry has few.
+const SPAN_OBJECTS_MAX: usize = 16;
 
 /// Where Parquet is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,8 @@ struct Part {
 struct Pending {
     entry: u64,
     key: String,
+    /// What its rows are counted as.
+    kind: &'static str,
     bytes: Bytes,
     identity: Identity,
 }
@@ -93,6 +99,10 @@ struct Gathering {
     /// Parts that were closed early, in order.
     parts: Vec<Part>,
     taken: Taken,
+    /// When the gateway received each record that gave rows.
+    received: Vec<i64>,
+    /// Traces that these records carry, as many as a step has spans for.
+    sampled: Vec<TraceContext>,
     since: Option<Instant>,
 }
 
@@ -105,8 +115,15 @@ impl Gathering {
             deal: Deal::new(part_rows_max),
             parts: Vec::new(),
             taken: Taken::default(),
+            received: Vec::new(),
+            sampled: Vec::new(),
             since: None,
         }
+    }
+
+    fn carry_on(&mut self, understood: &Understood) {
+        let room = STEP_TRACES_MAX - self.sampled.len();
+        self.sampled.extend(understood.sampled().take(room));
     }
 
     fn memory_bytes(&self) -> usize {
@@ -130,6 +147,10 @@ pub struct Owner {
     next: u64,
     gathering: Gathering,
     pending: Vec<Pending>,
+    /// When the gateway received each record whose rows are in pending objects.
+    unreadable: Vec<i64>,
+    /// Of the entry whose objects are pending.
+    committing: Spans,
     /// The last attempt to upload failed, and somebody was told.
     uploads_fail: bool,
     /// `done_through` as the head entry has it.
@@ -142,6 +163,8 @@ pub struct Owner {
     holes: Holes,
     forgetting: Forgetting,
     ended: bool,
+    /// When the head entry was appended, by its owner's wall clock.
+    appended_at: i64,
     last_sure: Instant,
     /// When the shard is worth reading again.
     read_at: Instant,
@@ -164,6 +187,8 @@ impl Owner {
             next: 1,
             gathering: Gathering::new(Position::start(), part_rows_max),
             pending: Vec::new(),
+            unreadable: Vec::new(),
+            committing: Spans::default(),
             uploads_fail: false,
             recorded: 1,
             last_effect: 0,
@@ -172,6 +197,7 @@ impl Owner {
             holes: Holes::default(),
             forgetting: Forgetting::new(),
             ended: false,
+            appended_at: 0,
             taker: Taker::default(),
             parts,
             shard,
@@ -190,8 +216,10 @@ impl Owner {
         self.sets = chain::sets(&self.chain, &head.sets_after)?;
         self.next = number + 1;
         self.recorded = head.done_through;
-        self.ended = head.end;
-        self.begin_gathering(self.position(&head.to)?);
+        (self.ended, self.appended_at) = (head.end, head.appended_at);
+        let to = self.position(&head.to)?;
+        ownership::recall_tip(&*self.parts.clean, &self.shard.id, &to, head.tip_at, self.parts.env.now());
+        self.begin_gathering(to);
         if !self.ended && self.parts.rules.keeps(Rule::FinishAnnounced) {
             self.recall().await?;
         }
@@ -233,7 +261,8 @@ impl Owner {
         };
         for record in &records {
             let understood = self.understand(record, sets).await?;
-            self.taker.take(&understood, record.arrived_at, sets, &mut deal, self.parts.rules);
+            let taken = self.taker.take(&understood, record.arrived_at, sets, &mut deal, self.parts.rules);
+            self.unreadable.extend(understood.received_at().filter(|_| taken.rows > 0));
         }
         let parts = encode_all(deal.finish(), &self.parts).await?;
         let named = self.name(number, parts);
@@ -275,8 +304,17 @@ impl Owner {
                 self.announce(false).await?;
             } else if stopping {
                 return Ok(Ending::Stopped);
+            } else if self.is_quiet() {
+                self.announce(false).await?;
             }
         }
+    }
+
+    /// Whether an entry should say that nothing came for long.
+    fn is_quiet(&self) -> bool {
+        let (clean, position, now) = (&*self.parts.clean, &self.gathering.to, self.parts.env.now());
+        self.gathering.records == 0
+            && ownership::should_say_anew(clean, &self.shard.id, position, self.appended_at, now)
     }
 
     /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end.
@@ -303,13 +341,14 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        metrics::LAG.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
+        METRICS.lag.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
         let share = self.lag.note(&*self.parts.clean, &self.shard.id, page.lag).await;
-        metrics::LAG_SHARE.with_label_values(&[self.shard.id.as_str()]).set(share);
+        METRICS.lag_of_retention.with_label_values(&[self.shard.id.as_str()]).set(share);
         for record in &page.records {
             self.take(record).await?;
         }
         self.share.set(self.gathering.memory_bytes());
+        METRICS.opened(&self.shard.id, self.gathering.deal.open_parts());
         Ok((!page.records.is_empty(), page.end_of_shard))
     }
 
@@ -328,6 +367,10 @@ impl Owner {
         self.sets = sets;
         gathering.taken.redelivered += taken.redelivered;
         gathering.taken.tombstones += taken.tombstones;
+        gathering.received.extend(understood.received_at().filter(|_| taken.rows > 0));
+        if taken.rows > 0 && self.parts.env.traces.is_on() {
+            gathering.carry_on(&understood);
+        }
         gathering.records += 1;
         gathering.to = record.position.clone();
         gathering.since.get_or_insert_with(Instant::now);
@@ -380,7 +423,7 @@ impl Owner {
                 Some((slot, bytes)) if bytes >= EVICTED_BYTES_MIN => self.gathering.deal.close(slot),
                 _ => return if self.gathering.records > 0 { self.announce(false).await } else { Ok(()) },
             }
-            metrics::EVICTED.inc();
+            METRICS.evicted.inc();
             let closed = self.gathering.deal.take_closed();
             self.gathering.parts.extend(encode_all(closed, &self.parts).await?);
             self.share.set(self.gathering.memory_bytes());
@@ -394,16 +437,20 @@ impl Owner {
             return Err(OwnerError::Stale);
         }
         let to = self.gathering.to.clone();
-        let gathering = self.begin_gathering(to.clone());
+        let mut gathering = self.begin_gathering(to.clone());
+        let sampled = std::mem::take(&mut gathering.sampled);
+        let mut spans = self.parts.env.traces.step("commit", &SpanKind::Consumer, sampled);
         let mut parts = gathering.parts;
         parts.extend(encode_all(gathering.deal.finish(), &self.parts).await?);
         let number = self.next;
         let named = self.name(number, parts);
+        spans.describe(|| self.as_announced(number, &named));
         self.forgetting.apply(&mut self.sets);
         let announced_first = self.parts.rules.keeps(Rule::AnnounceBeforeUpload);
         if !announced_first {
             self.upload_unannounced(number, &named).await?;
         }
+        let now = self.parts.env.now();
         let entry = Announcement {
             from: gathering.from.as_str().to_string(),
             to: to.as_str().to_string(),
@@ -414,22 +461,44 @@ impl Owner {
             end,
             redelivered: gathering.taken.redelivered,
             tombstones: gathering.taken.tombstones,
-            appended_at: self.parts.env.now(),
+            appended_at: now,
+            tip_at: ownership::tip_at(&*self.parts.clean, &self.shard.id, &to, now),
         };
         let (recorded, sent) = (entry.done_through, Instant::now());
         let bytes = chain::encode(self.parts.env.nonce(), writer_entry::Entry::Announcement(entry));
-        append_until_decided(&*self.parts.ledger, &self.chain, number, bytes, PATIENCE).await?;
+        let appended = append_until_decided(&*self.parts.ledger, &self.chain, number, bytes, PATIENCE).await;
+        match &appended {
+            Ok(()) => METRICS.chain_appends.inc(),
+            Err(LedgerError::Taken { .. }) => METRICS.chain_conflicts.inc(),
+            Err(_) => {}
+        }
+        appended.inspect_err(|error| spans.fail(error))?;
         (self.last_sure, self.recorded, self.next) = (sent, recorded, number + 1);
+        self.appended_at = now;
         self.positions.push_back((number, to));
         self.release_consumed().await;
         self.look_for_holes();
         self.forgetting.look(&*self.parts.ledger, &self.sets).await?;
+        self.unreadable.extend(gathering.received);
         if announced_first {
             self.announced(number, named);
+            self.committing = spans;
             self.upload().await?;
         }
         self.share.set(self.pending.iter().map(|pending| pending.bytes.len()).sum());
         Ok(())
+    }
+
+    /// What spans say of an entry.
+    fn as_announced(&self, number: u64, named: &[(LakeObject, Encoded)]) -> [Attribute; 4] {
+        let rows: u64 = named.iter().map(|(object, _)| object.rows).sum();
+        let keys = named.iter().take(SPAN_OBJECTS_MAX).map(|(object, _)| StringValue::from(object.key.clone()));
+        [
+            Attribute::new("forebay.chain", self.chain.to_string()),
+            Attribute::new("forebay.entry", number as i64),
+            Attribute::new("forebay.rows", rows as i64),
+            Attribute::new("forebay.objects", Value::Array(keys.collect::<Vec<_>>().into())),
+        ]
     }
 
     fn begin_gathering(&mut self, from: Position) -> Gathering {
@@ -443,6 +512,7 @@ impl Owner {
         }
         self.pending.extend(named.into_iter().map(|(object, encoded)| Pending {
             entry: number,
+            kind: if object.table == Table::Events.name() { EVENT } else { QUARANTINE },
             key: object.key,
             bytes: encoded.bytes,
             identity: encoded.identity,
@@ -457,15 +527,15 @@ impl Owner {
                 parquet_file::create_exactly(&*self.parts.lake, &pending.key, pending.bytes.clone(), &pending.identity);
             match created.await {
                 Ok(_) => {
-                    metrics::OBJECTS.inc();
-                    metrics::OBJECT_BYTES.inc_by(pending.bytes.len() as u64);
-                    metrics::ROWS.inc_by(pending.identity.rows);
+                    METRICS.objects.inc();
+                    METRICS.object_bytes.inc_by(pending.bytes.len() as u64);
+                    METRICS.rows.with_label_values(&[pending.kind]).inc_by(pending.identity.rows);
                 }
                 // Not found: it was there, and the compactor has just removed it.
                 Err(error @ ObjectError::Lake(LakeError::Unavailable { .. } | LakeError::NotFound(_))) => {
-                    metrics::UPLOAD_FAILURES.inc();
+                    METRICS.upload_failures.inc();
                     if !std::mem::replace(&mut self.uploads_fail, true) {
-                        tracing::warn!(%error, shard = %self.shard.id, "an upload failed: it is tried again until it succeeds");
+                        tracing::warn!(%error, shard = %self.shard.id, chain = %self.chain, entry = pending.entry, "an upload failed: it is tried again until it succeeds");
                     }
                     left.push(pending);
                 }
@@ -476,7 +546,19 @@ impl Owner {
         }
         self.uploads_fail &= !left.is_empty();
         self.pending = left;
+        if self.pending.is_empty() {
+            self.became_readable();
+        }
         Ok(())
+    }
+
+    /// Observes how long ago what is readable now was received.
+    fn became_readable(&mut self) {
+        let now = self.parts.env.now();
+        self.committing = Spans::default();
+        for received_at in self.unreadable.drain(..) {
+            METRICS.freshness_seconds.observe(now.saturating_sub(received_at).max(0) as f64 / 1e6);
+        }
     }
 
     /// What an at-least-once sink does: unique names, upload, then checkpoint. For the test that shows why not.
@@ -581,10 +663,28 @@ pub async fn has_ended(ledger: &dyn Ledger, chain: &ChainId) -> Result<bool, Own
     Ok(chain::head(ledger, chain).await?.is_some_and(|(_, head)| head.end))
 }
 
+/// The sets of a parent that is gone and has not ended, whose loss a person has accepted; `None` for one that nobody has
+/// begun.
+async fn sets_of_gone(
+    parts: &Parts,
+    parent: &ChainId,
+    head: Option<(u64, Announcement)>,
+) -> Result<Option<Sets>, OwnerError> {
+    tracing::warn!(%parent, "a shard begins without what nobody had read of its parent");
+    let encoded = match head {
+        Some((_, head)) => Some(head.sets_after),
+        None => chain::genesis(&*parts.ledger, parent).await?.map(|genesis| genesis.sets),
+    };
+    Ok(encoded.map(|encoded| chain::sets(parent, &encoded)).transpose()?)
+}
+
 /// Writes the genesis of a chain that nobody has begun (PROTOCOL rules 3, 18).
 async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGenesis, OwnerError> {
     let mut sets = Sets::default();
     let mut parent_chains = Vec::new();
+    if shard.parents.is_empty() && parts.rules.keeps(Rule::SetsAreInherited) {
+        sets = chain::sets_before(&*parts.ledger, &*parts.clean).await?;
+    }
     for id in &shard.parents {
         let parent = chain::of_shard(&*parts.clean, id);
         match chain::head(&*parts.ledger, &parent).await? {
@@ -594,6 +694,10 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGe
                 }
             }
             None if !parts.rules.keeps(Rule::ParentsFirst) => {}
+            head if parts.clean.goes_on_without(id) => match sets_of_gone(parts, &parent, head).await? {
+                Some(inherited) => sets.union(&inherited),
+                None => continue,
+            },
             _ => return Err(OwnerError::ParentRuns(parent)),
         }
         parent_chains.push(parent.to_string());

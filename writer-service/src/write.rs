@@ -12,6 +12,7 @@ use schema::rows::RowPlace;
 use schema::stored::{StoredEvent, StoredQuarantine};
 use schema::v1::{CleanRecord, OriginSet};
 use schema::{EventId, IntervalSet, Kind, Origin, Position, ShardId};
+use service::traces::{self, TraceContext};
 use service::{Halt, Rule, Rules};
 use std::collections::BTreeMap;
 use stream::Record;
@@ -88,6 +89,25 @@ pub enum Understood {
     },
 }
 
+impl Understood {
+    /// When the gateway received its events; `None` where nobody can say.
+    pub(crate) fn received_at(&self) -> Option<i64> {
+        match self {
+            Understood::Clean { record, .. } => Some(record.received_at),
+            Understood::Foreign { .. } => None,
+        }
+    }
+
+    /// Traces of requests that its events came with.
+    pub(crate) fn sampled(&self) -> impl Iterator<Item = TraceContext> + '_ {
+        let carried = match self {
+            Understood::Clean { record, .. } => &record.trace_context[..],
+            Understood::Foreign { .. } => &[],
+        };
+        traces::carried(carried)
+    }
+}
+
 /// Reads a clean record's header.
 ///
 /// # Errors
@@ -106,9 +126,10 @@ pub fn understand(shard: &ShardId, record: &Record) -> Result<Understood, Halt> 
     }
 }
 
-/// What taking records came to, apart from rows.
+/// What taking a record came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
+    pub rows: u64,
     pub redelivered: u64,
     pub tombstones: u64,
 }
@@ -152,12 +173,12 @@ impl Taker {
         let missing = sets.take(origin, record.first_ordinal, end, rules);
         let new: u64 = missing.iter().map(|(start, end)| end - start).sum();
         if record.tombstone {
-            return Taken { tombstones: new, redelivered: count - new };
+            return Taken { rows: 0, tombstones: new, redelivered: count - new };
         }
         if new > 0 {
             self.deal_rows(origin, record, &missing, deal);
         }
-        Taken { redelivered: count - new, tombstones: 0 }
+        Taken { rows: new, redelivered: count - new, tombstones: 0 }
     }
 
     /// Rows of the ordinals in `missing`.

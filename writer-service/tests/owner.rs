@@ -197,6 +197,22 @@ async fn what_an_owner_announced_and_did_not_upload_is_made_by_the_next_in_the_s
 }
 
 #[tokio::test]
+async fn what_was_taken_from_a_stream_is_not_taken_again_from_the_one_that_came_after_it() {
+    let house = house(&[]).await;
+    house.events(0, 4).await;
+    house.settle().await;
+    let log = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(log.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
+    let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c2").await.unwrap();
+    let parts = Parts { clean: Arc::new(clean.clone()), ..house.parts.clone() };
+    let later = House { parts, clean, ..house };
+    // The last decision before is forwarded again by whoever does not know that it was.
+    later.events(2, 4).await;
+    later.settle().await;
+    assert_eq!(later.ordinals().await, (0..6).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn events_of_an_origin_that_nobody_registered_go_to_quarantine() {
     let house = house(&[]).await;
     let nobody = Origin::new("r1/raw-0099/0");

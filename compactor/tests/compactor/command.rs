@@ -74,6 +74,20 @@ async fn what_one_process_plans_another_does_and_planning_twice_is_harmless() {
 }
 
 #[tokio::test]
+async fn a_halt_within_a_task_ends_the_process_with_its_own_code_and_names_chain_and_plan() {
+    let house = left_house().await;
+    plan(&house);
+    let [live, ..] = objects(&house.path("lake").join(LIVE)).try_into().unwrap_or([const { PathBuf::new() }; 2]);
+    std::fs::remove_file(live).unwrap();
+    let output = binary(&house).arg("work").output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let last = said.lines().last().unwrap();
+    let named = format!("halt: chain plan/events/{PAST}, plan 0: live/events/");
+    assert!(last.starts_with("compactor: ") && last.contains(&named), "{last}");
+}
+
+#[tokio::test]
 async fn without_a_command_it_takes_tasks_too() {
     let house = left_house().await;
     plan(&house);

@@ -1,7 +1,7 @@
 //! Workers that share a day, fail, die and come late.
 
 use crate::crash::{self, AT_ONCE, gated};
-use crate::house::{House, Row, row};
+use crate::house::{DAY, House, Row, row};
 use crate::network::Gate;
 use bytes::Bytes;
 use compactor::{Compactor, Outcome, Planned, Selection, Worker, WorkerConfig};
@@ -10,7 +10,8 @@ use lake::Lake;
 use lake::layout::LIVE;
 use lake::parquet_file::{self, Identity};
 use queue::Queue;
-use service::Stop;
+use schema::ChainId;
+use service::{Halt, Stop};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -202,18 +203,35 @@ async fn whoever_makes_a_plan_complete_plans_what_has_come_since() {
 
 #[tokio::test(start_paused = true)]
 async fn a_poison_task_ends_among_the_dead_letters_with_its_reason() {
-    let fleet = Fleet::of(House::new());
-    let key = fleet.house.write(0, &[row(1, "page", 5, "a", 0)]).await;
+    let mut house = House::new();
+    // Nothing fits, and no folder for spilled rows can be made where a file is.
+    house.config.memory_bytes_max = 1;
+    std::fs::write(house.path("spill"), b"").unwrap();
+    let fleet = Fleet::of(house);
+    fleet.house.write(0, &[row(1, "page", 5, "a", 0)]).await;
     fleet.plan().await;
-    fleet.house.lake.delete(&key).await.unwrap();
     let outcomes = fleet.drain(&fleet.worker()).await;
     assert_eq!(outcomes, [Outcome::Failed, Outcome::Failed, Outcome::Dead]);
     let letter = fleet.dead.receive(1, LONG, LONG).await.unwrap().remove(0);
     let letter: serde_json::Value = serde_json::from_slice(&letter.bytes).unwrap();
     let reason = letter["reason"].as_str().unwrap();
-    assert!(reason.contains("halt") && reason.contains(&key), "{reason}");
+    assert!(reason.contains("can't spill rows to disk"), "{reason}");
     assert_eq!(letter["deliveries"], ATTEMPTS_MAX);
     assert!(letter["task"].as_str().unwrap().contains("page"), "{letter}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_halt_ends_the_worker_names_chain_and_plan_and_gives_the_task_back() {
+    let fleet = Fleet::of(House::new());
+    let key = fleet.house.write(0, &[row(1, "page", 5, "a", 0)]).await;
+    fleet.plan().await;
+    fleet.house.lake.delete(&key).await.unwrap();
+    let error = fleet.worker().run(Stop::new()).await.unwrap_err();
+    let halt = error.chain().find_map(|cause| cause.downcast_ref::<Halt>()).unwrap();
+    let named = format!("chain {}, plan 0: {key} is gone", ChainId::plan("events", &DAY.to_string()));
+    assert!(halt.0.starts_with(&named), "{halt}");
+    assert_eq!(fleet.tasks.receive(1, LONG, Duration::ZERO).await.unwrap().len(), 1);
+    assert_eq!(fleet.dead.depth().await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ impl House {
             ledger: Arc::new(EmbeddedLedger::new(store.clone())),
             store,
             lake: Arc::new(LocalLake::open(dir.path().join("lake")).unwrap()),
-            env: Env { clock: clock.clone(), random: Arc::<Counter>::default() },
+            env: Env::of(clock.clone(), Arc::<Counter>::default()),
             clock,
             config,
             written: Mutex::default(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backlog;
 mod command;
 mod crash;
 mod exactness;

@@ -25,10 +25,13 @@ metadata:
 automountServiceAccountToken: false
 {{- end }}
 
-{{/* One container; nothing but the mounts of `scratch` can be written to. */}}
+{{/*
+One container; nothing but the mounts of `scratch` can be written to. `image` is the name of its image where that is not the
+service's, and `stopsAtOnce` is for a process that has nothing to drain.
+*/}}
 {{- define "forebay.container" -}}
 name: {{ .service }}
-image: {{ required "image.registry is needed" .root.Values.image.registry }}/{{ .service }}:{{ required "image.tag is needed" .root.Values.image.tag }}
+image: {{ required "image.registry is needed" .root.Values.image.registry }}/{{ .image | default .service }}:{{ required "image.tag is needed" .root.Values.image.tag }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 env:
   {{- $aws := .root.Values.aws }}
@@ -41,9 +44,11 @@ env:
       "FOREBAY_LOG_FORMAT" "json"
       "FOREBAY_OVERFLOW_QUEUE" $aws.overflowQueue
       "FOREBAY_RAW_STREAM" $aws.rawStream
-      "FOREBAY_SHUTDOWN_GRACE" (printf "%ds" (int .root.Values.shutdownGraceSeconds))
       "FOREBAY_TABLE" $aws.table
       "FOREBAY_TASK_QUEUE" $aws.taskQueue }}
+  {{- if not .stopsAtOnce }}
+  {{- $_ := set $environment "FOREBAY_SHUTDOWN_GRACE" (printf "%ds" (int .root.Values.shutdownGraceSeconds)) }}
+  {{- end }}
   {{- range $name, $value := merge (dict) .root.Values.environment (.environment | default dict) $environment }}
   - name: {{ $name }}
     value: {{ $value | quote }}
@@ -64,7 +69,7 @@ securityContext:
     drop: ["ALL"]
 {{- end }}
 
-{{/* Alive as long as it answers; ready when it can do its work. */}}
+{{/* Alive as long as it answers; ready when it can do its work, as it says by the name `health` or its own. */}}
 {{- define "forebay.probes" -}}
 startupProbe:
   httpGet: { path: /healthz, port: admin }
@@ -78,7 +83,7 @@ livenessProbe:
 readinessProbe:
   grpc:
     port: 8082
-    service: {{ .service }}
+    service: {{ .health | default .service }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 3

@@ -87,7 +87,7 @@ impl Explanation<'_> {
         number: usize,
         chain: &ChainId,
     ) -> anyhow::Result<()> {
-        for_each_decision(ledger, chain, |entry, decision| {
+        for_each_decision(ledger, chain, 1, |entry, decision| {
             let window_micros = i64::try_from(decision.window_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
             for (k, kind) in KINDS.into_iter().enumerate() {
                 let lane = number * KINDS.len() + k;

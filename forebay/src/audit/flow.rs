@@ -1,10 +1,12 @@
-//! What is on its way: between the door and the raw chain, between the chains, before the lake.
+//! What is on its way: between the door and the raw chain, by way of the overflow queue or not, between the chains, before
+//! the lake.
 
 use crate::embedded::Embedded;
 use anyhow::Context;
 use dedup_service::batch::unit_of;
 use ledger::Ledger;
 use schema::{ChainId, EventId, Position, ShardId, record};
+use service::Env;
 use std::time::Duration;
 use stream::{ReadLimit, Shard, Stream};
 
@@ -17,26 +19,40 @@ const PAGE: ReadLimit = ReadLimit { records_max: 1000, bytes_max: 8 << 20, wait:
 /// Where something is on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flow {
+    overflow: Option<String>,
     dedup: Vec<String>,
     writer: Vec<String>,
 }
 
 impl Flow {
     /// Looks at the tips of all shards and at the heads of their chains.
-    pub(super) async fn look(embedded: &Embedded) -> anyhow::Result<Flow> {
+    pub(super) async fn look(embedded: &Embedded, env: &Env) -> anyhow::Result<Flow> {
         let (raw, clean, ledger) = (&*embedded.raw, &*embedded.clean, &*embedded.ledger);
         let mut flow = Flow::default();
         for shard in raw.shards().await.context("list the raw shards")? {
             let chain = dedup_service::owner::chain_of(raw, &shard);
             let head = dedup_head(ledger, &chain).await?;
+            head.recall_tip(raw, &shard.id, env.now());
             flow.dedup.extend(unsettled(raw, "raw", &shard, &chain, head, "forwarded").await?);
         }
         for shard in clean.shards().await.context("list the clean shards")? {
             let chain = writer_service::owner::chain_of(clean, &shard);
             let head = writer_head(ledger, &chain).await?;
+            head.recall_tip(clean, &shard.id, env.now());
             flow.writer.extend(unsettled(clean, "clean", &shard, &chain, head, "in the lake").await?);
         }
         Ok(flow)
+    }
+
+    /// With so many messages in the overflow queue: acknowledged, and not in the raw stream yet.
+    pub(super) fn with_overflow(self, messages: u64) -> Flow {
+        let told =
+            format!("the overflow queue: {messages} messages that a gateway has still to put into the raw stream");
+        Flow { overflow: (messages > 0).then_some(told), ..self }
+    }
+
+    pub(super) fn is_overflowing(&self) -> bool {
+        self.overflow.is_some()
     }
 
     /// As it looks while a writer has something to read.
@@ -55,7 +71,7 @@ impl Flow {
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = &str> {
-        self.dedup.iter().chain(&self.writer).map(String::as_str)
+        self.overflow.iter().chain(&self.dedup).chain(&self.writer).map(String::as_str)
     }
 }
 
@@ -67,16 +83,23 @@ struct Head {
     /// All effects of all entries are known to have happened.
     is_done: bool,
     end: bool,
+    /// As its entry has it.
+    tip_at: i64,
 }
 
 impl Head {
     fn none() -> Head {
-        Head { to: Position::start(), is_done: true, end: false }
+        Head { to: Position::start(), is_done: true, end: false, tip_at: 0 }
     }
 
     fn of(chain: &ChainId, to: &str, is_done: bool, end: bool) -> anyhow::Result<Head> {
         let to = Position::parse(to).with_context(|| format!("the head of chain {chain} names `{to}`, no position"))?;
-        Ok(Head { to, is_done: is_done || end, end })
+        Ok(Head { to, is_done: is_done || end, end, tip_at: 0 })
+    }
+
+    /// A shard that has been quiet for long can be read on.
+    fn recall_tip(&self, stream: &dyn Stream, shard: &ShardId, now: i64) {
+        ownership::recall_tip(stream, shard, &self.to, self.tip_at, now);
     }
 }
 
@@ -85,13 +108,14 @@ async fn dedup_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head
     let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
     let numbered = [&head.events, &head.quarantine].into_iter().flatten().any(|lane| lane.count > 0);
     let is_done = !numbered && head.voids.is_empty() && head.forwarded_through >= number;
-    Head::of(chain, &head.to, is_done, head.end)
+    Ok(Head { tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
 }
 
 async fn writer_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head> {
     let read = writer_service::chain::head(ledger, chain).await;
     let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
-    Head::of(chain, &head.to, head.objects.is_empty() && head.done_through >= number, head.end)
+    let is_done = head.objects.is_empty() && head.done_through >= number;
+    Ok(Head { tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
 }
 
 /// Says what of a shard is on its way, if anything.
@@ -115,6 +139,21 @@ async fn unsettled(
     } else {
         None
     })
+}
+
+/// When the oldest clean record arrived that no writer has taken; `None` where all are taken.
+pub(super) async fn oldest_unwritten(embedded: &Embedded) -> anyhow::Result<Option<i64>> {
+    let (clean, mut oldest) = (&*embedded.clean, None);
+    for shard in clean.shards().await.context("list the clean shards")? {
+        let chain = writer_service::owner::chain_of(clean, &shard);
+        let Head { to, end, .. } = writer_head(&*embedded.ledger, &chain).await?;
+        if !end {
+            let read = clean.read(&shard.id, &to, GLANCE).await;
+            let page = read.with_context(|| format!("read clean shard {} after {to}", shard.id))?;
+            oldest = page.records.first().map(|record| record.arrived_at).into_iter().chain(oldest).min();
+        }
+    }
+    Ok(oldest)
 }
 
 /// Shows the ids of all raw records that nobody has decided.

@@ -32,15 +32,16 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Reads streams and chains as they stand. `listed` are the objects that were in the lake before.
+    /// Reads chains as they stand. `flow` is what was on its way just before, and `listed` are the objects that were in the
+    /// lake before that.
     pub(super) async fn gather(
         embedded: Embedded,
+        flow: Flow,
         listed: BTreeSet<String>,
         depth: Depth,
         examples_max: usize,
     ) -> anyhow::Result<Evidence> {
         let mut findings = Findings::new(examples_max);
-        let flow = Flow::look(&embedded).await?;
         let decided = Decided::read(&*embedded.ledger, &mut findings).await?;
         let objects = Objects::read(&*embedded.ledger, &*embedded.lake, listed, &mut findings).await?;
         Ok(Evidence { embedded, flow, decided, objects, depth, findings })
@@ -76,7 +77,7 @@ pub(super) async fn judge(evidence: Evidence, mut receipts: Option<Receipts>) ->
     judgement.sums(&absent_sums, &absent_met);
     let close = judgement.repeats(&repeats);
     judgement.dropped(&repeated);
-    let lost = judgement.receipts(&embedded, receipts.as_ref(), fates, &repeated).await?;
+    let lost = judgement.receipts(&embedded, &flow, receipts.as_ref(), fates, &repeated).await?;
     judgement.asides(&flow);
 
     let mut figures = judgement.figures();
@@ -216,6 +217,7 @@ impl Judgement<'_> {
     async fn receipts(
         &mut self,
         embedded: &Embedded,
+        flow: &Flow,
         receipts: Option<&Receipts>,
         mut fates: [HashMap<EventId, Fate>; 2],
         repeated: &[HashSet<EventId>; 2],
@@ -236,7 +238,9 @@ impl Judgement<'_> {
                 Fate::Unknown => {
                     lost += 1;
                     let so_far = if self.trimmed() > 0 { ", as far back as the chains go" } else { "" };
-                    self.findings.add("acknowledged, not there", format_args!("{id}: it was never decided{so_far}"));
+                    let may_come = if flow.is_overflowing() { "; it may wait in the overflow queue" } else { "" };
+                    let told = format_args!("{id}: it was never decided{so_far}{may_come}");
+                    self.findings.add("acknowledged, not there", told);
                 }
             }
         }

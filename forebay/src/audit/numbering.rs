@@ -66,39 +66,21 @@ impl Decided {
     async fn add(&mut self, ledger: &dyn Ledger, chain: ChainId, findings: &mut Findings) -> anyhow::Result<()> {
         let genesis = chain::genesis(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
         let parents = genesis.map(|genesis| genesis.parent_chains).unwrap_or_default();
-        let mut lanes = KINDS.map(|kind| LaneSoFar::new(Origin::of(&chain, kind)));
-        let (accepted, duplicates, ids) = (&mut self.accepted, &mut self.duplicates, &mut self.ids);
-        let mut is_ended = false;
-        for_each_decision(ledger, &chain, |number, decision| {
-            let at = At { chain: &chain, number };
-            is_ended = decision.end;
-            *accepted += u64::from(decision.met - decision.strays.min(decision.met));
-            *duplicates += u64::from(decision.duplicates);
-            let mut unique = 0;
-            for (kind, lane) in lanes.iter_mut().enumerate() {
-                let decided = lane_of(&decision, KINDS[kind]);
-                unique += decided.count;
-                lane.take(&at, decided, decision.forwarded_through, findings);
-                ids[kind].extend(record::ids(&decided.ids));
-            }
-            if unique + decision.duplicates + decision.strays != decision.met {
-                findings.add("chain", format_args!("{at}: what it met is not unique, duplicate or stray"));
-            }
-            for void in &decision.voids {
-                let kind = usize::from(void.kind == Kind::Quarantine as i32);
-                let end = void.first_ordinal + record::count(&void.ids) as u64;
-                lanes[kind].numbering.voids.insert(void.first_ordinal, end);
+        let (mut so_far, ids) = (ChainSoFar::new(chain.clone()), &mut self.ids);
+        for_each_decision(ledger, &chain, 1, |number, decision| {
+            so_far.take(number, &decision, findings);
+            for (kind, ids) in KINDS.into_iter().zip(&mut *ids) {
+                ids.extend(record::ids(&lane_of(&decision, kind).ids));
             }
         })
         .await?;
-        let mut lanes = lanes.map(LaneSoFar::finish);
-        let saved = saved_voids(ledger, &chain).await.with_context(|| format!("read the voids of chain {chain}"))?;
-        for lane in &mut lanes {
-            lane.is_ended = is_ended;
-            lane.save(&saved);
+        so_far.recall_voids(ledger).await?;
+        self.accepted += so_far.accepted;
+        self.duplicates += so_far.duplicates;
+        for lane in so_far.finish() {
             self.accepted += lane.trimmed;
+            self.lanes.push(lane);
         }
-        self.lanes.extend(lanes);
         self.parents.push(parents.iter().map(ChainId::new).collect());
         self.chains.push(chain);
         Ok(())
@@ -132,13 +114,14 @@ impl Numbering {
     }
 }
 
-/// Shows the decisions of a chain in order, from the first that was not trimmed.
+/// Shows the decisions of a chain in order, from entry `from` on or the first that was not trimmed.
 pub(super) async fn for_each_decision(
     ledger: &dyn Ledger,
     chain: &ChainId,
+    from: u64,
     mut each: impl FnMut(u64, Decision),
 ) -> anyhow::Result<()> {
-    for_each_slot(ledger, chain, 1, |slot| {
+    for_each_slot(ledger, chain, from, |slot| {
         let decision = chain::decision(chain, slot.number, slot.entry.bytes);
         let damaged =
             |halt: service::Halt| LedgerError::Damaged { chain: chain.clone(), number: slot.number, detail: halt.0 };
@@ -175,6 +158,67 @@ struct At<'a> {
 impl std::fmt::Display for At<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "chain {}, entry {}", self.chain, self.number)
+    }
+}
+
+/// A chain while it is read.
+#[derive(Debug)]
+pub(super) struct ChainSoFar {
+    chain: ChainId,
+    lanes: [LaneSoFar; KINDS.len()],
+    /// Events that were met at home, copies included, by the entries that are there.
+    pub(super) accepted: u64,
+    pub(super) duplicates: u64,
+    /// When its END was appended; `None` while it goes on.
+    pub(super) ended_at: Option<i64>,
+    /// Number of the entry that is next.
+    pub(super) next: u64,
+}
+
+impl ChainSoFar {
+    pub(super) fn new(chain: ChainId) -> ChainSoFar {
+        let lanes = KINDS.map(|kind| LaneSoFar::new(Origin::of(&chain, kind)));
+        ChainSoFar { chain, lanes, accepted: 0, duplicates: 0, ended_at: None, next: 1 }
+    }
+
+    /// Takes the next entry, and checks that it follows from those before.
+    pub(super) fn take(&mut self, number: u64, decision: &Decision, findings: &mut Findings) {
+        let at = At { chain: &self.chain, number };
+        self.next = number + 1;
+        self.ended_at = decision.end.then_some(decision.appended_at);
+        self.accepted += u64::from(decision.met - decision.strays.min(decision.met));
+        self.duplicates += u64::from(decision.duplicates);
+        let mut unique = 0;
+        for (kind, lane) in KINDS.into_iter().zip(&mut self.lanes) {
+            let decided = lane_of(decision, kind);
+            unique += decided.count;
+            lane.take(&at, decided, decision.forwarded_through, findings);
+        }
+        if unique + decision.duplicates + decision.strays != decision.met {
+            findings.add("chain", format_args!("{at}: what it met is not unique, duplicate or stray"));
+        }
+        for void in &decision.voids {
+            let kind = usize::from(void.kind == Kind::Quarantine as i32);
+            let end = void.first_ordinal + record::count(&void.ids) as u64;
+            self.lanes[kind].numbering.voids.insert(void.first_ordinal, end);
+        }
+    }
+
+    /// Adds the voids of entries that are gone; to be called once the first entry that is left was taken.
+    pub(super) async fn recall_voids(&mut self, ledger: &dyn Ledger) -> anyhow::Result<()> {
+        let context = || format!("read the voids of chain {}", self.chain);
+        let saved = saved_voids(ledger, &self.chain).await.with_context(context)?;
+        self.lanes.iter_mut().for_each(|lane| lane.numbering.save(&saved));
+        Ok(())
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Numbering> {
+        self.lanes.iter().map(|lane| &lane.numbering)
+    }
+
+    fn finish(self) -> impl Iterator<Item = Numbering> {
+        let is_ended = self.ended_at.is_some();
+        self.lanes.into_iter().map(move |lane| Numbering { is_ended, ..lane.numbering })
     }
 }
 
@@ -221,23 +265,20 @@ impl LaneSoFar {
         }
         self.numbering.forwarded = self.unforwarded.front().map_or(self.numbering.end, |&(_, end)| end);
     }
-
-    fn finish(self) -> Numbering {
-        self.numbering
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use dedup_service::{Config, Parts, Retention};
+    use dedup_service::{Config, Owned, Parts, Retention};
     use ledger::embedded::EmbeddedLedger;
     use schema::ShardId;
     use schema::v1::{DedupGenesis, dedup_entry};
     use service::{Env, Rules};
     use std::num::NonZeroU32;
     use std::sync::Arc;
+    use std::time::Duration;
     use store::{Options, Store};
     use stream::embedded::EmbeddedStream;
 
@@ -283,7 +324,9 @@ mod tests {
         let store = Arc::new(Store::open(dir.path(), Options::new(Arc::new(|| 0), "a test")).unwrap());
         let parts = parts(store).await;
         let chain = ChainId::dedup("r1", &ShardId::new("raw-0000"), 0);
-        let genesis = dedup_entry::Entry::Genesis(DedupGenesis::default());
+        let [hash_low, hash_high, point] = [0, u8::MAX, 0].map(|byte| Bytes::from(vec![byte; 16]));
+        let genesis =
+            dedup_entry::Entry::Genesis(DedupGenesis { hash_low, hash_high, point, ..DedupGenesis::default() });
         parts.ledger.append(&chain, 0, chain::encode(0, genesis)).await.unwrap();
         for number in 1..6 {
             let entry = chain::encode(number.into(), dedup_entry::Entry::Decision(decision(number)));
@@ -291,7 +334,7 @@ mod tests {
         }
         let mut findings = Findings::new(9);
         let before = Decided::read(&*parts.ledger, &mut findings).await.unwrap();
-        assert_eq!(Retention::new(&parts).trim().await.unwrap(), 4);
+        assert_eq!(Retention::new(&parts, Duration::ZERO, Owned::everything()).trim().await.unwrap(), 4);
         let after = Decided::read(&*parts.ledger, &mut findings).await.unwrap();
         assert!(findings.is_empty(), "{findings:?}");
         let told = |decided: &Decided| {

@@ -2,9 +2,10 @@
 
 use super::socket::{self, Door};
 use super::{Answer, Failure, Request, cut, lines};
+use crate::embedded::Embedded;
 use anyhow::{Context, anyhow};
 use compactor::Compactor;
-use service::{Halt, Stop};
+use service::{Env, Halt, Stop};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,14 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Pause after a caller could not be let in: then files are short, and looking again at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What requests are carried out with.
+#[derive(Clone, Debug)]
+pub struct Hands {
+    pub compactor: Compactor,
+    pub ports: Embedded,
+    pub env: Env,
+}
 
 /// Where the holder of a data directory takes calls.
 #[derive(Debug)]
@@ -49,14 +58,14 @@ impl Desk {
     ///
     /// # Errors
     /// A [`Halt`] that a request ran into, once its caller knows.
-    pub async fn run(self, compactor: Compactor, stop: Stop) -> anyhow::Result<()> {
+    pub async fn run(self, hands: Hands, stop: Stop) -> anyhow::Result<()> {
         let Some(door) = self.door else {
             stop.cancelled().await;
             return Ok(());
         };
         let (mut calls, mut outcome) = (JoinSet::new(), Ok(()));
         let closing = stop.child_token();
-        let clerk = Clerk { compactor, request_wait_max: self.request_wait_max, stop: closing.clone() };
+        let clerk = Clerk { hands, request_wait_max: self.request_wait_max, stop: closing.clone() };
         while outcome.is_ok() {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -86,7 +95,7 @@ fn flatten(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow:
 /// Who takes a call.
 #[derive(Clone, Debug)]
 struct Clerk {
-    compactor: Compactor,
+    hands: Hands,
     request_wait_max: Duration,
     stop: Stop,
 }
@@ -119,11 +128,17 @@ impl Clerk {
     }
 
     async fn carry_out(&self, request: &Request, to: &mut OwnedWriteHalf) -> anyhow::Result<()> {
-        let Request::Compact(order) = request;
-        if self.compactor.is_busy() && !order.dry_run {
-            say(to, "another compaction is under way: waiting for it").await?;
-        }
-        for line in order.carry_out(&self.compactor).await? {
+        let Hands { compactor, ports, env } = &self.hands;
+        let lines = match request {
+            Request::Compact(order) => {
+                if compactor.is_busy() && !order.dry_run {
+                    say(to, "another compaction is under way: waiting for it").await?;
+                }
+                order.carry_out(compactor).await?
+            }
+            Request::ForwardAgain(order) => order.carry_out(ports, env).await?,
+        };
+        for line in lines {
             say(to, &line).await?;
         }
         Ok(())

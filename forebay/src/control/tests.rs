@@ -1,4 +1,5 @@
 use super::*;
+use crate::embedded::Embedded;
 use anyhow::Context;
 use async_trait::async_trait;
 use clap::Parser;
@@ -10,10 +11,12 @@ use schema::{ChainId, Day};
 use service::{Env, Rules, Stop};
 use std::fs;
 use std::future::pending;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
+use stream::embedded::EmbeddedStream;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -64,40 +67,47 @@ struct Defaults {
 struct House {
     _folder: TempDir,
     data_dir: PathBuf,
-    compactor: Compactor,
+    hands: Hands,
     stop: Stop,
     desk: JoinHandle<anyhow::Result<()>>,
 }
 
 impl House {
     /// A desk whose compactor finds nothing to do.
-    fn idle() -> House {
+    async fn idle() -> House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::open(&folder.path().join("log"), crate::embedded::options("a test", &Env::system()));
         let ledger = EmbeddedLedger::new(Arc::new(store.expect("an empty log")));
-        House::with(folder, "data", Arc::new(ledger))
+        House::with(folder, "data", Arc::new(ledger)).await
     }
 
     /// A desk whose compactor is never through.
-    fn busy() -> House {
-        House::with(tempfile::tempdir().expect("a temporary folder"), "data", Arc::new(Mute))
+    async fn busy() -> House {
+        House::with(tempfile::tempdir().expect("a temporary folder"), "data", Arc::new(Mute)).await
     }
 
-    fn with(folder: TempDir, data_dir: &str, ledger: Arc<dyn Ledger>) -> House {
+    async fn with(folder: TempDir, data_dir: &str, ledger: Arc<dyn Ledger>) -> House {
         let data_dir = folder.path().join(data_dir);
         fs::create_dir_all(&data_dir).expect("a folder");
         let lake = LocalLake::open(folder.path().join("lake")).expect("an empty lake");
+        let store = Store::open(&folder.path().join("streams"), crate::embedded::options("a test", &Env::system()));
+        let store = Arc::new(store.expect("an empty log"));
+        let stream = async |name| {
+            let opened = EmbeddedStream::open(&store, name, NonZeroU32::MIN, "r1").await;
+            Arc::new(opened.expect("an empty stream"))
+        };
+        let ports = Embedded { raw: stream("raw").await, clean: stream("clean").await, ledger, lake: Arc::new(lake) };
         let parts = Parts {
-            ledger,
-            lake: Arc::new(lake),
+            ledger: ports.ledger.clone(),
+            lake: ports.lake.clone(),
             env: Env::system(),
             config: Defaults::parse_from(["a test"]).config,
             labour: Labour::OnPool,
             rules: Rules::default(),
         };
-        let (compactor, stop) = (Compactor::of(parts), Stop::new());
-        let desk = tokio::spawn(Desk::open(&data_dir).run(compactor.clone(), stop.clone()));
-        House { _folder: folder, data_dir, compactor, stop, desk }
+        let (hands, stop) = (Hands { compactor: Compactor::of(parts), ports, env: Env::system() }, Stop::new());
+        let desk = tokio::spawn(Desk::open(&data_dir).run(hands.clone(), stop.clone()));
+        House { _folder: folder, data_dir, hands, stop, desk }
     }
 
     async fn holder(&self) -> Holder {
@@ -122,7 +132,7 @@ impl House {
     }
 
     async fn until_busy_is(&self, busy: bool) {
-        while self.compactor.is_busy() != busy {
+        while self.hands.compactor.is_busy() != busy {
             tokio::task::yield_now().await;
         }
     }
@@ -135,7 +145,7 @@ impl House {
 }
 
 fn everything() -> Request {
-    Request::Compact(Order { date: None, all: true, dry_run: false })
+    Request::Compact(compact::Order { date: None, all: true, dry_run: false })
 }
 
 fn socket_of(data_dir: &Path) -> PathBuf {
@@ -144,7 +154,7 @@ fn socket_of(data_dir: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn a_request_is_done_and_its_lines_come_back() {
-    let house = House::idle();
+    let house = House::idle().await;
     let lines = house.compact().await.expect("there is nothing to do");
     assert_eq!(lines, ["0 plans: 0 live objects, 0 rows -> 0 final objects, 0 rows dropped"]);
     house.close().await;
@@ -154,7 +164,7 @@ async fn a_request_is_done_and_its_lines_come_back() {
 async fn a_path_that_is_too_long_for_a_socket_is_no_obstacle_on_linux() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let deep = "a-folder-with-a-long-name/".repeat(8);
-    let house = House::with(folder, &deep, Arc::new(Mute));
+    let house = House::with(folder, &deep, Arc::new(Mute)).await;
     assert_eq!(socket_of(&house.data_dir).exists(), cfg!(target_os = "linux"));
     assert_eq!(reach(&house.data_dir).await.expect("no error either way").is_some(), cfg!(target_os = "linux"));
     house.close().await;
@@ -162,7 +172,7 @@ async fn a_path_that_is_too_long_for_a_socket_is_no_obstacle_on_linux() {
 
 #[tokio::test]
 async fn nobody_is_reached_where_nobody_listens() {
-    let house = House::idle();
+    let house = House::idle().await;
     house.stop.cancel();
     house.desk.await.expect("no panic").expect("it was asked to stop");
     assert!(reach(&house.data_dir).await.expect("no error").is_none());
@@ -174,7 +184,7 @@ async fn nobody_is_reached_where_nobody_listens() {
 
 #[tokio::test]
 async fn what_is_not_understood_is_named_with_both_versions() {
-    let house = House::idle();
+    let house = House::idle().await;
     let answer = house.say(b"{\"version\":\"9.9.9\",\"request\":{\"brew\":{\"cups\":2}}}\n").await;
     assert!(answer.starts_with(r#"{"error":{"message":"#) && answer.ends_with('\n'), "{answer}");
     for part in ["brew", "9.9.9", VERSION, "compact"] {
@@ -189,7 +199,7 @@ async fn what_is_not_understood_is_named_with_both_versions() {
 
 #[tokio::test]
 async fn a_line_that_is_too_long_is_refused() {
-    let house = House::idle();
+    let house = House::idle().await;
     let answer = house.say(&vec![b' '; LINE_BYTES_MAX]).await;
     assert!(answer.contains("a line of more than 65536 bytes"), "{answer}");
     house.close().await;
@@ -197,12 +207,12 @@ async fn a_line_that_is_too_long_is_refused() {
 
 #[tokio::test]
 async fn a_caller_that_says_nothing_is_shown_out() {
-    let mut house = House::busy();
+    let mut house = House::busy().await;
     house.desk.abort();
     assert!((&mut house.desk).await.is_err(), "it was not asked to stop");
     let mut impatient = Desk::open(&house.data_dir);
     impatient.request_wait_max = Duration::from_millis(1);
-    house.desk = tokio::spawn(impatient.run(house.compactor.clone(), house.stop.clone()));
+    house.desk = tokio::spawn(impatient.run(house.hands.clone(), house.stop.clone()));
     let answer = house.say(b"").await;
     assert!(answer.contains("no request came within 1ms"), "{answer}");
     house.close().await;
@@ -210,7 +220,7 @@ async fn a_caller_that_says_nothing_is_shown_out() {
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_gives_up_what_it_asked_for() {
-    let house = House::busy();
+    let house = House::busy().await;
     let mut stream = socket::connect(&house.data_dir).await.expect("a socket").expect("somebody listens");
     lines::write(&mut stream, everything().to_line()).await.expect("the desk listens");
     house.until_busy_is(true).await;
@@ -221,7 +231,7 @@ async fn a_caller_that_hangs_up_gives_up_what_it_asked_for() {
 
 #[tokio::test]
 async fn a_second_compaction_waits_and_a_stop_ends_both_with_a_word() {
-    let house = House::busy();
+    let house = House::busy().await;
     let holder = house.holder().await;
     let first = tokio::spawn(async move { holder.ask(&everything(), |_| ()).await });
     house.until_busy_is(true).await;
@@ -247,7 +257,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let desk = Desk::open(folder.path());
     let stop = Stop::new();
     stop.cancel();
-    desk.run(House::busy().compactor, stop).await.expect("it does without");
+    desk.run(House::busy().await.hands, stop).await.expect("it does without");
     assert_eq!(fs::read_to_string(socket_of(folder.path())).expect("a file"), "mine");
 }
 
@@ -267,7 +277,9 @@ fn a_failure_is_told_with_its_causes_and_a_halt_stays_one() {
 #[test]
 fn a_request_is_read_as_it_was_written() {
     for date in [None, Some(Day(20_000))] {
-        let request = Request::Compact(Order { date, all: date.is_none(), dry_run: true });
+        let request = Request::Compact(compact::Order { date, all: date.is_none(), dry_run: true });
         assert_eq!(Request::of_line(&request.to_line()).expect("its own line"), request);
     }
+    let request = Request::ForwardAgain(forward_again::Order { dry_run: true });
+    assert_eq!(Request::of_line(&request.to_line()).expect("its own line"), request);
 }

@@ -21,8 +21,9 @@ const BYTES_PER_GB: f64 = KB_PER_GB * 1024.0;
 /// Source: <https://aws.amazon.com/kinesis/data-streams/pricing/>
 const ADVANTAGE_KB_PER_SECOND: f64 = 25.0 * 1024.0;
 
-/// How long entries stay in the ledger unless set otherwise.
-const LEDGER_DAYS: f64 = 7.0;
+/// How long decisions stay in the ledger unless set otherwise: a window of 24 h and an hour's delay, twice the 7 d that
+/// streams keep records, and 12 h of the overflow queue. Other entries, which are few bytes, go after 7 d.
+const LEDGER_DAYS: f64 = 15.5;
 
 /// One unit, and what a million events pay for it in each plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,14 +95,20 @@ fn standing(prices: &Prices, hours: f64, shards: u64, used: &[Used]) -> Vec<Line
         let operation = if unit == "ingested_kb" { "unused, in" } else { "unused, out" };
         lines.push(line("kinesis", operation, "gb", unused, Plan::Advantage, price));
     }
-    // A write unit is at most one KB that is kept.
-    let written_kb = sum(used, |used| used.operation == "PutItem" && used.unit == "write_units");
-    let ledger = written_kb / KB_PER_GB * LEDGER_DAYS / MONTH_DAYS;
+    let ledger = kept_kb(used) / KB_PER_GB * LEDGER_DAYS / MONTH_DAYS;
     lines.push(everywhere("dynamodb", "storage", ledger, &dynamodb.storage));
     lines.push(everywhere("dynamodb", "recovery", ledger, &dynamodb.point_in_time_recovery));
     let lake = MILLION * LAKE_BYTES_PER_EVENT / BYTES_PER_GB;
     lines.push(everywhere("s3", "storage, a month", lake, &s3.storage));
     lines
+}
+
+/// What the ledger keeps of a million events: what is deleted of them in the end, or as much as was written where nothing
+/// was old enough to be deleted. A write unit is at most one KB.
+fn kept_kb(used: &[Used]) -> f64 {
+    let of = |operation| sum(used, |used| used.operation == operation && used.unit == "write_units");
+    let deleted = of("BatchWriteItem");
+    if deleted > 0.0 { deleted } else { of("PutItem") }
 }
 
 fn line(service: &str, operation: &str, unit: &str, per_million: f64, plan: Plan, price: &Price) -> Line {

@@ -1,4 +1,4 @@
-//! How many, and how fast: `2M`, `300/s`, `1M/h`.
+//! How many, and how fast: `2M`, `300/s`, `1M/h`, `0.3/s`.
 //!
 //! A **rate** is kept as the two whole numbers it is written with, so that the due time of an event has no rounding that
 //! adds up over days.
@@ -54,7 +54,8 @@ impl FromStr for Rate {
             "d" => 86_400,
             other => return Err(format!("unit `{other}` is none of s, m, h, d, {example}")),
         };
-        let events = count(events)?;
+        let (events, times) = ratio(events)?;
+        let seconds = times.checked_mul(seconds).ok_or(format!("`{text}` has too many places"))?;
         if events / seconds > PER_SECOND_MAX {
             return Err(format!("`{text}` is above {PER_SECOND_MAX}/s"));
         }
@@ -70,31 +71,42 @@ impl fmt::Display for Rate {
 
 /// Reads a whole number above zero: `50000`, `50_000`, `50k`, `1.5M`, `2G`.
 pub fn count(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let (digits, scale) = match text.chars().last() {
-        Some('k' | 'K') => (&text[..text.len() - 1], 1_000),
-        Some('M' | 'm') => (&text[..text.len() - 1], 1_000_000),
-        Some('G' | 'g') => (&text[..text.len() - 1], 1_000_000_000),
-        _ => (text, 1),
-    };
-    let number = scaled(&digits.replace('_', ""), scale);
-    number
-        .filter(|&number| number > 0)
-        .ok_or(format!("`{text}` is not a whole number above zero, as in 50000, 50k or 2M"))
+    match parts(text) {
+        Some((number, 1)) => Ok(number),
+        _ => Err(format!("`{}` is not a whole number above zero, as in 50000, 50k or 2M", text.trim())),
+    }
 }
 
-/// `whole[.fraction]` times `scale`, where that is a whole number.
-fn scaled(digits: &str, scale: u64) -> Option<u64> {
+/// Reads a number above zero as a fraction: `0.3` is 3 in 10.
+fn ratio(text: &str) -> Result<(u64, u64), String> {
+    parts(text).ok_or(format!("`{}` is not a number above zero, as in 0.3, 300 or 2M", text.trim()))
+}
+
+/// A number above zero with its unit, as numerator and denominator; the latter is 1 for a whole number, else a power of ten.
+fn parts(text: &str) -> Option<(u64, u64)> {
+    let text = text.trim();
+    let (digits, scale) = match text.chars().last()? {
+        'k' | 'K' => (&text[..text.len() - 1], 1_000),
+        'M' | 'm' => (&text[..text.len() - 1], 1_000_000),
+        'G' | 'g' => (&text[..text.len() - 1], 1_000_000_000),
+        _ => (text, 1),
+    };
+    scaled(&digits.replace('_', ""), scale).filter(|&(number, _)| number > 0)
+}
+
+/// `whole[.fraction]` times `scale`.
+fn scaled(digits: &str, scale: u64) -> Option<(u64, u64)> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     if whole.is_empty() || !fraction.bytes().chain(whole.bytes()).all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let tenths = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let part = fraction.parse::<u64>().ok()?.checked_mul(scale)?;
-    if !part.is_multiple_of(tenths) {
-        return None;
+    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    if part.is_multiple_of(tenths) {
+        return Some((whole.checked_add(part / tenths)?, 1));
     }
-    whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part / tenths)
+    Some((whole.checked_mul(tenths)?.checked_add(part)?, tenths))
 }
 
 #[cfg(test)]
@@ -124,8 +136,18 @@ mod tests {
         for (text, events, seconds) in read {
             assert_eq!(text.parse(), Ok(Rate::new(events, Duration::from_secs(seconds))), "{text}");
         }
-        for text in ["300", "0/s", "/s", "300/", "300/fortnight", "-1/s", "0.5/s", "1G/s"] {
+        for text in ["300", "0/s", "0.0/s", "/s", "./s", "300/", "300/fortnight", "-1/s", "1e-3/s", "1G/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn slow_rates_have_a_fraction() {
+        for (text, events, seconds) in
+            [("0.3/s", 3, 10), ("0.05/m", 5, 6000), ("1.5/h", 15, 36_000), ("1.2345k/s", 12_345, 10)]
+        {
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!(rate.time_of(events), Duration::from_secs(seconds), "{text}");
         }
     }
 

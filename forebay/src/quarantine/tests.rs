@@ -41,6 +41,8 @@ fn up_args(data_dir: &Path) -> UpArgs {
         places: Places { data_dir: data_dir.to_owned(), lake: None },
         log: settings(&[]),
         shutdown_grace: TIME_MAX,
+        missing_after: TIME_MAX,
+        traces: settings(&[]),
         gateway: settings(&["--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"]),
         dedup: settings(&[]),
         writer: settings(&["--flush-interval", "100ms"]),

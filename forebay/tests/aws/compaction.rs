@@ -13,16 +13,16 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The shortest that can be set.
 const VISIBILITY: [&str; 2] = ["--task-visibility", "30s"];
 
-const NOTHING: &str = "0 plans appended, 0 open already, 0 tasks sent";
+pub(crate) const NOTHING: &str = "0 plans appended, 0 open already, 0 tasks sent";
 
 /// Both queues of a fleet.
-struct Queues {
-    tasks: SqsQueue,
-    dead: SqsQueue,
+pub(crate) struct Queues {
+    pub(crate) tasks: SqsQueue,
+    pub(crate) dead: SqsQueue,
 }
 
 impl Queues {
-    async fn of(fleet: &Fleet) -> Queues {
+    pub(crate) async fn of(fleet: &Fleet) -> Queues {
         let aws = standins::connect(&standins::queue().await);
         let name = fleet.name_of("TASK_QUEUE");
         let open = async |name: &str| SqsQueue::open(&aws, name).await.unwrap();
@@ -30,7 +30,7 @@ impl Queues {
     }
 
     /// Waits until fewer tasks are left than that; how many are.
-    async fn fewer_than(&self, count: u64) -> u64 {
+    pub(crate) async fn fewer_than(&self, count: u64) -> u64 {
         let start = Instant::now();
         loop {
             let left = self.tasks.depth().await.unwrap();
@@ -43,7 +43,7 @@ impl Queues {
     }
 
     /// The next dead letter, as text.
-    async fn dead_letter(&self) -> String {
+    pub(crate) async fn dead_letter(&self) -> String {
         let received = self.dead.receive(1, PATIENCE, Duration::from_secs(20)).await.unwrap();
         let [letter] = received.as_slice() else { panic!("{received:?}") };
         self.dead.ack(&letter.receipt).await.unwrap();
@@ -51,15 +51,26 @@ impl Queues {
     }
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// What a planning printed, and what it logged.
+pub(crate) struct Planning {
+    pub(crate) printed: String,
+    pub(crate) logged: String,
+}
+
+pub(crate) fn plan_with(fleet: &Fleet, settings: &[&str]) -> Planning {
+    let output = fleet.command("compactor").arg("plan").args(settings).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let printed = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_string();
+    Planning { printed, logged: String::from_utf8(output.stderr).unwrap() }
 }
 
 /// Plans, and gives what was printed.
 fn plan(fleet: &Fleet) -> String {
-    let output = fleet.command("compactor").arg("plan").output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_string()
+    plan_with(fleet, &[]).printed
 }
 
 /// Most of these events happened on days that are over.

@@ -35,7 +35,16 @@ impl Member {
 impl Fleet {
     /// Makes streams of two shards, table, bucket and queue.
     pub(crate) async fn set_up(name: &str) -> Fleet {
+        let mut fleet = Fleet::set_up_on(name, 2, standins::kinesis().await).await;
+        // Decisions are not paid for here.
+        fleet.environment.push(("FOREBAY_DEDUP_LINGER".to_owned(), "500ms".to_owned()));
+        fleet
+    }
+
+    /// As [`Fleet::set_up`], with so many shards a stream, on that Kinesis, and with all settings as they are on AWS.
+    pub(crate) async fn set_up_on(name: &str, shards: u64, kinesis: Endpoint) -> Fleet {
         let mut environment = standins::environment().await;
+        environment.push((Server::Kinesis.variable().to_string(), kinesis.url));
         environment.extend(standins::fresh_names(name));
         environment.extend(
             [("FOREBAY_BACKEND", "aws"), ("FOREBAY_S3_PATH_STYLE", "true"), ("FOREBAY_STREAM_CHECK_EVERY", "5s")]
@@ -43,7 +52,8 @@ impl Fleet {
         );
         let dir = tempfile::tempdir().unwrap();
         let fleet = Fleet { environment, detours: Vec::new(), dir, running: Vec::new() };
-        fleet.forebay(&["setup", "aws", "--stream-shards", "2", "--stream-retention", "24h", "--unguarded"]);
+        let shards = shards.to_string();
+        fleet.forebay(&["setup", "aws", "--stream-shards", &shards, "--stream-retention", "24h", "--unguarded"]);
         fleet
     }
 
@@ -61,7 +71,8 @@ impl Fleet {
         command
     }
 
-    fn service(&self, binary: &str) -> Command {
+    /// As [`Fleet::command`], with the detours of the services.
+    pub(crate) fn service(&self, binary: &str) -> Command {
         let mut command = self.command(binary);
         command.envs(self.detours.iter().cloned());
         command
@@ -203,6 +214,11 @@ impl Fleet {
         (child.wait().unwrap().code(), std::fs::read_to_string(self.dir.path().join(name)).unwrap())
     }
 
+    /// All that one has said so far.
+    pub(crate) fn log(&self, member: Member) -> String {
+        std::fs::read_to_string(self.dir.path().join(&self.running[member.0].0)).unwrap()
+    }
+
     /// The ends of all logs.
     fn logs(&self) -> String {
         const LINES: usize = 15;
@@ -237,9 +253,11 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Binaries of the workspace lie in one folder.
+/// Binaries of the workspace lie in one folder, and tests in one below it; so a copy of that folder works by itself.
 fn path_of(binary: &str) -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_forebay")).with_file_name(binary)
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    folder.join(binary)
 }
 
 fn words(owned: &[String]) -> Vec<&str> {

@@ -1,8 +1,6 @@
 //! What no process may go on with: it ends with a code that tells why, and says what there is to do.
 
 use crate::fleet::{Fleet, Member};
-use standins::Server;
-use standins::proxy::{Fault, FaultProxy, Faults};
 use std::num::NonZeroU32;
 use std::time::Duration;
 use stream::kinesis::{Capacity, create};
@@ -29,10 +27,11 @@ async fn make_again(name: &str) {
 }
 
 /// It has halted, and its last words have all of `told`.
-async fn halts(fleet: &mut Fleet, member: Member, told: &[&str]) {
+pub(crate) async fn halts(fleet: &mut Fleet, member: Member, told: &[&str]) -> String {
     let (code, log) = fleet.ended(member).await;
     let last = log.lines().last().unwrap_or_default();
     assert!(code == HALT && told.iter().all(|words| last.contains(words)), "ended with {code:?}:\n{log}");
+    last.to_owned()
 }
 
 const MADE_AGAIN: [&str; 3] = ["halt: stream", "deleted and made again", "start again to go on with the new one"];
@@ -70,33 +69,6 @@ async fn a_raw_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     fleet.dedup();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
-    fleet.audit_is_clean();
-    fleet.stop_all();
-}
-
-/// The stand-in keeps everything, so a proxy answers as Kinesis does once the record at a position is gone: with what
-/// follows it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_position_that_is_older_than_retention_halts_the_dedup_stage_and_says_what_to_do() {
-    let mut fleet = Fleet::set_up("overrun").await;
-    let gateway = fleet.gateway();
-    let first = fleet.workers();
-    fleet.wait_until_ready(gateway).await;
-    fleet.generate(gateway, &LOAD);
-    fleet.audit_is_clean();
-    for member in first {
-        fleet.stop(member);
-    }
-    fleet.generate(gateway, &LOAD);
-    let faults = Faults::none().with("GetShardIterator", Fault::Trim, 1.0);
-    let proxy = FaultProxy::start(&standins::kinesis().await, faults, 1).await;
-    fleet.detour(Server::Kinesis, proxy.endpoint());
-    let late = fleet.dedup();
-    let told = ["retention has removed it", "forebay audit", "--accept-trimmed shardId-"];
-    halts(&mut fleet, late, &told).await;
-    assert!(proxy.counts().of("GetShardIterator", Fault::Trim) > 0);
-    proxy.set(Faults::none());
-    fleet.workers();
     fleet.audit_is_clean();
     fleet.stop_all();
 }

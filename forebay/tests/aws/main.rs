@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+mod climate;
 mod compaction;
 mod cost;
 mod direct;
@@ -11,9 +12,12 @@ mod fleet;
 mod halt;
 mod http;
 mod metrics;
+mod overflow;
 mod quarantine;
 mod reshard;
 mod restart;
+mod retention;
+mod tasks;
 mod weather;
 
 use fleet::Fleet;

@@ -1,80 +1,21 @@
 //! The pipeline while AWS has a bad day: every kind of fault, on every service.
 
+use crate::climate::Climate;
 use crate::fleet::{Fleet, eventually};
 use crate::metrics;
 use standins::Server;
-use standins::proxy::{Fault, FaultProxy, Faults};
+use standins::proxy::{Fault, Faults};
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// Which calls meet which faults.
-const SEED: u64 = 7;
-
-/// How often each fault happens beyond its first times. Many operations come a few times only.
-const OFTEN: f64 = 0.02;
-
-/// When a held call arrives: its caller has long repeated it.
-const HELD: Duration = Duration::from_secs(8);
 
 /// Most rounds of load until everything has happened: a writer makes few objects in each.
 const ROUNDS_MAX: u32 = 20;
 
-/// Faults that any call can meet.
-const ANY: [Fault; 3] = [Fault::Refuse, Fault::ServerError, Fault::Throttle];
-
-/// Faults after which a write is undecided to whoever made it, or takes effect twice.
-const WRITES: [Fault; 3] = [Fault::DropAnswer, Fault::Hold(HELD), Fault::Twice];
-
-/// A service, what writes to it, and what else may happen to such a write.
-struct Climate {
-    server: Server,
-    write: &'static str,
-    own: &'static [Fault],
-}
-
 const CLIMATES: [Climate; 4] = [
-    Climate { server: Server::Kinesis, write: "PutRecords", own: &[Fault::Split] },
-    Climate { server: Server::DynamoDb, write: "PutItem", own: &[] },
-    Climate { server: Server::S3, write: "PutObject", own: &[Fault::Conflict, Fault::ExistsAlready] },
-    Climate { server: Server::Queue, write: "SendMessageBatch", own: &[] },
+    Climate { server: Server::Kinesis, writes: &["PutRecords"], own: &[Fault::Split] },
+    Climate { server: Server::DynamoDb, writes: &["PutItem"], own: &[] },
+    Climate { server: Server::S3, writes: &["PutObject"], own: &[Fault::Conflict, Fault::ExistsAlready] },
+    Climate { server: Server::Queue, writes: &["SendMessageBatch"], own: &[] },
 ];
-
-impl Climate {
-    fn faults_of_writes(&self) -> impl Iterator<Item = Fault> {
-        ANY.into_iter().chain(WRITES).chain(self.own.iter().copied())
-    }
-
-    /// Each fault once for certain, and then by the seed.
-    fn faults(&self) -> Faults {
-        let once = self.faults_of_writes().fold(Faults::none(), |faults, fault| faults.next(1, self.write, fault));
-        let to_writes =
-            WRITES.iter().chain(self.own).fold(once, |faults, &fault| faults.with(self.write, fault, OFTEN));
-        ANY.into_iter().fold(to_writes, |faults, fault| faults.with_any(fault, OFTEN))
-    }
-
-    async fn endpoint(&self) -> standins::Endpoint {
-        match self.server {
-            Server::Kinesis | Server::KinesisFast => standins::kinesis().await,
-            Server::DynamoDb => standins::dynamodb().await,
-            Server::S3 => standins::s3().await,
-            Server::Queue => standins::queue().await,
-        }
-    }
-
-    async fn begin(&self) -> FaultProxy {
-        FaultProxy::start(&self.endpoint().await, self.faults(), SEED).await
-    }
-
-    /// Faults of writes that have not happened yet.
-    fn missing(&self, proxy: &FaultProxy) -> Vec<&'static str> {
-        let counts = proxy.counts();
-        self.faults_of_writes().filter(|&fault| counts.of(self.write, fault) == 0).map(Fault::name).collect()
-    }
-
-    async fn has_delivered_late(&self, proxy: &FaultProxy) {
-        eventually(&format!("a {} is delivered late", self.write), || proxy.counts().delivered(self.write) > 0).await;
-    }
-}
 
 /// Kinesis refuses every record for longer than a gateway waits; so some go by way of the queue.
 fn outage() -> Faults {
@@ -120,7 +61,8 @@ async fn every_acknowledged_event_is_in_the_lake_once_after_every_kind_of_fault(
     fleet.forebay_by_detour(&["compact", "--all"]);
     fleet.audit_is_clean();
     for (climate, proxy) in CLIMATES.iter().zip(&proxies) {
-        assert_eq!(climate.missing(proxy), [""; 0], "none of this happened to a {}", climate.write);
+        let missing = climate.missing(proxy);
+        assert!(missing.is_empty(), "none of this happened: {missing:?}");
         climate.has_delivered_late(proxy).await;
     }
     fleet.audit_is_clean();

@@ -122,6 +122,11 @@ pub(crate) fn with_defaults(value: &str) -> String {
 }
 
 impl Service {
+    /// Whether it only watches the others, by software that is not ours.
+    pub(crate) fn observes(&self) -> bool {
+        self.image.is_some() && self.profiles.iter().any(|of| of == "observability")
+    }
+
     /// The same image and environment with another command.
     pub(crate) fn saying(mut self, command: &[&str]) -> Service {
         self.command = command.iter().map(|&word| word.to_owned()).collect();

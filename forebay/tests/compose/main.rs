@@ -30,7 +30,8 @@ async fn the_quickstart_works_on_what_the_compose_file_starts_and_its_load_is_in
 #[test]
 fn only_the_release_of_localstack_that_needs_no_token_is_pulled() {
     let file = ComposeFile::read();
-    let images: Vec<&str> = file.services.values().filter_map(|service| service.image.as_deref()).collect();
+    let ours = file.services.values().filter(|service| !service.observes());
+    let images: Vec<&str> = ours.filter_map(|service| service.image.as_deref()).collect();
     assert_eq!(images, [LOCALSTACK]);
 }
 
@@ -84,11 +85,22 @@ fn health_is_asked_of_the_binary_that_the_image_starts() {
 #[test]
 fn a_volume_holds_nothing_but_a_cache() {
     let file = ComposeFile::read();
-    for (name, service) in &file.services {
+    for (name, service) in file.services.iter().filter(|(_, service)| !service.observes()) {
         for volume in &service.volumes {
             let (source, target) = volume.split_once(':').unwrap();
             assert!(file.volumes.contains_key(source) && Path::new(target).ends_with("cache"), "{name}: {volume}");
         }
+    }
+}
+
+#[test]
+fn whatever_observes_reads_its_settings_from_the_repository_and_keeps_nothing() {
+    let file = ComposeFile::read();
+    let observers: Vec<_> = file.services.iter().filter(|(_, service)| service.observes()).collect();
+    assert!(!observers.is_empty());
+    for volume in observers.iter().flat_map(|(_, service)| &service.volumes) {
+        let [source, _, "ro"] = volume.split(':').collect::<Vec<_>>()[..] else { panic!("{volume} can be written to") };
+        assert!(source.starts_with("./deploy/observability/"), "{volume}");
     }
 }
 

@@ -21,7 +21,7 @@ use stream::embedded::EmbeddedStream;
 use stream::{NewRecord, ReadLimit, Stream};
 
 /// A drained pipeline with live objects of several entries.
-fn drained() -> Pipeline {
+pub(crate) fn drained() -> Pipeline {
     let pipeline = Pipeline::new();
     let up = pipeline.up(&["--shards", "2", "--flush-rows", "300"]);
     pipeline.generate_all("1200", &["--duplicates", "5%", "--invalid", "2%", "--seed", "11"]);
@@ -217,6 +217,15 @@ fn what_is_wrong_in_other_columns_is_found_by_a_deep_audit_alone() {
 
 /// A copy whose log was written anew, without one chain.
 async fn without(whole: &Pipeline, lost: &ChainId) -> Pipeline {
+    rewritten(whole, |chain| chain != lost, |_, _| true).await
+}
+
+/// A copy whose log was written anew: with these chains, and with these records of streams, by their place in a shard.
+pub(crate) async fn rewritten(
+    whole: &Pipeline,
+    keeps_chain: impl Fn(&ChainId) -> bool,
+    keeps_record: impl Fn(&schema::ShardId, usize) -> bool,
+) -> Pipeline {
     let (case, env) = (whole.copy(), Env::system());
     let places = |pipeline: &Pipeline| Places { data_dir: pipeline.data_dir(), lake: None };
     fs::remove_dir_all(case.data_dir().join("log")).expect("a log");
@@ -230,11 +239,12 @@ async fn without(whole: &Pipeline, lost: &ChainId) -> Pipeline {
         for shard in shards {
             let page = from.read(&shard.id, &schema::Position::start(), limit).await.expect("records");
             let record = |record: stream::Record| NewRecord { point: shard.range.low, bytes: record.bytes };
-            to.append(page.records.into_iter().map(record).collect()).await;
+            let kept = page.records.into_iter().enumerate().filter(|(place, _)| keeps_record(&shard.id, *place));
+            to.append(kept.map(|(_, kept)| record(kept)).collect()).await;
         }
     }
     let ledger = EmbeddedLedger::new(store.clone());
-    for chain in old.ledger.chains("").await.expect("chains").iter().filter(|chain| *chain != lost) {
+    for chain in old.ledger.chains("").await.expect("chains").iter().filter(|chain| keeps_chain(chain)) {
         for slot in old.ledger.load(chain, 0, 100_000).await.expect("slots") {
             ledger.append(chain, slot.number, slot.entry).await.expect("a free slot");
         }

@@ -2,9 +2,13 @@
 
 mod audit;
 mod compact;
+mod conservation;
 mod disk;
 mod kill;
+mod logs;
+mod metrics;
 mod pipeline;
 mod readers;
+mod traces;
 mod trimmed;
 mod up;

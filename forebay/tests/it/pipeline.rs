@@ -100,6 +100,13 @@ impl Pipeline {
         self.start_up(self.command("up"), args)
     }
 
+    /// As [`Pipeline::up`], telling everything that it can tell.
+    pub(crate) fn up_telling_all(&self, args: &[&str]) -> Running {
+        let mut command = self.command("up");
+        command.env("RUST_LOG", "debug");
+        self.start_up(command, args)
+    }
+
     /// As [`Pipeline::up`], where no file can grow beyond some blocks of a size that the shell chooses.
     pub(crate) fn up_in_small_files(&self, blocks: u32, args: &[&str]) -> Running {
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
@@ -141,10 +148,15 @@ impl Pipeline {
 
     /// Posts a body; the status of the answer, if one came.
     pub(crate) fn post(&self, body: &str) -> Option<u16> {
+        self.post_with("", body)
+    }
+
+    /// As [`Pipeline::post`], with more lines in the head.
+    pub(crate) fn post_with(&self, more: &str, body: &str) -> Option<u16> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
         let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close";
-        write!(socket, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+        write!(socket, "{head}\r\n{more}Content-Length: {}\r\n\r\n{body}", body.len()).ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         answer.split(' ').nth(1)?.parse().ok()
@@ -175,14 +187,19 @@ pub(crate) struct Running {
 impl Running {
     /// Reads what it prints until a line has `text`; whether one had.
     fn says(&mut self, text: &str) -> bool {
+        self.line_with(text).is_some()
+    }
+
+    /// As it prints it.
+    pub(crate) fn line_with(&mut self, text: &str) -> Option<String> {
         let mut line = String::new();
         while self.out.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
             if line.contains(text) {
-                return true;
+                return Some(line);
             }
             line.clear();
         }
-        false
+        None
     }
 
     pub(crate) fn process(&self) -> u32 {

@@ -3,11 +3,12 @@
 use crate::pipeline::{Pipeline, files};
 use clap::Parser;
 use compactor::Compactor;
-use dedup_service::Retention;
+use dedup_service::{Owned, Retention};
 use forebay::embedded::{self, Embedded, LogConfig, Places};
 use service::{Clock, Env, Health, Rules};
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longer than any setting keeps entries by default.
 const EIGHT_DAYS_MICROS: i64 = 8 * 86_400_000_000;
@@ -43,7 +44,8 @@ async fn trim(pipeline: &Pipeline) -> (u64, u64) {
     let compactor = Compactor::new(compactor, ledger.clone(), lake, env.clone(), &Health::default());
     let (config, rules) = (dedup, Rules::default());
     let parts = dedup_service::Parts { raw, clean, ledger, env, config, window_ids_max: 1, rules };
-    let decisions = Retention::new(&parts).trim().await.expect("the chains are sound");
+    let decisions =
+        Retention::new(&parts, Duration::ZERO, Owned::everything()).trim().await.expect("the chains are sound");
     (decisions, compactor.trim().await.expect("the chains are sound"))
 }
 

@@ -65,6 +65,7 @@ module "forebay" {
   dedup     = { tasks_min = 60, tasks_max = 120, cpu = 4096, memory = 30720, window_ids_max = 700000000 }
   writer    = { tasks_min = 60, tasks_max = 140, cpu = 4096, memory = 8192, row_memory = "4GiB" }
   compactor = { workers_max = 48, cpu = 4096, memory = 16384, sort_memory = "8GiB", disk_gib = 200 }
+  audit     = { every = "1m", missing_after = "10m", cpu = 1024, memory = 2048 }
 }
 
 output "endpoint" {

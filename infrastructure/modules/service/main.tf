@@ -1,6 +1,7 @@
 # One service on Fargate: its tasks, their number, their log and the alarms that every service has.
 
 locals {
+  binary = coalesce(var.binary, var.name)
   health = ["CMD", "/usr/local/bin/forebay-process", "--check-health", "127.0.0.1:${var.health_port}"]
 
   container = {
@@ -23,7 +24,7 @@ locals {
     }
 
     # Patient: a process that waits for AWS is not ready, and a new one would wait as well.
-    healthCheck = {
+    healthCheck = !var.checks_health ? null : {
       command     = local.health
       interval    = 30
       timeout     = 5

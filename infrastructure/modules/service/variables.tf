@@ -15,8 +15,14 @@ variable "common" {
 }
 
 variable "name" {
-  description = "Name of the service: of its binary, its image and its task."
+  description = "Name of the service and of its container."
   type        = string
+}
+
+variable "binary" {
+  description = "Name of its binary, with which the line begins that says what ended it. Null where it is that of the service."
+  type        = string
+  default     = null
 }
 
 variable "image" {
@@ -79,6 +85,12 @@ variable "security_group_id" {
 variable "health_port" {
   description = "Port at which the process shows its health."
   type        = number
+}
+
+variable "checks_health" {
+  description = "Whether ECS asks for the health of a task, and replaces one that has none for long. Needs a binary with --check-health: images have no other program that could ask."
+  type        = bool
+  default     = true
 }
 
 variable "load_balanced" {

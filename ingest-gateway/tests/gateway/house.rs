@@ -91,7 +91,7 @@ pub(crate) fn arguments(words: &[&str]) -> Config {
 }
 
 pub(crate) fn env() -> Env {
-    Env { clock: Arc::new(FixedClock), random: Arc::new(SystemRandom) }
+    Env::of(Arc::new(FixedClock), Arc::new(SystemRandom))
 }
 
 pub(crate) async fn listener() -> TcpListener {

@@ -130,7 +130,8 @@ impl Bucket {
 pub(super) fn client(aws: &Aws, path_style: bool) -> Client {
     let timeouts = aws.config.timeout_config().map(|timeouts| timeouts.to_builder()).unwrap_or_default();
     let timeouts = timeouts.disable_operation_attempt_timeout().build();
-    Client::from_conf(Builder::from(&aws.config).timeout_config(timeouts).force_path_style(path_style).build())
+    let config = Builder::from(&aws.config).interceptor(aws::Outcomes).timeout_config(timeouts);
+    Client::from_conf(config.force_path_style(path_style).build())
 }
 
 fn time_for(bytes: u64) -> Duration {

@@ -6,7 +6,7 @@
 use super::DynamoLedger;
 use super::item::{self, LEASES, PK, count, key, string};
 use super::requests::{Condition, Selection, Sort, Write};
-use super::units::{Unit, units_of};
+use super::units::{PUT_LEASE, Unit, units_of};
 use crate::{Lease, LeaseError, LedgerError};
 use aws::Failure;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
@@ -28,7 +28,7 @@ impl DynamoLedger {
         let lease = Lease { name: name.to_owned(), owner: owner.map(str::to_owned), counter };
         let change = format!("{by} {}", self.changes.fetch_add(1, Ordering::Relaxed));
         let condition = seen.map_or_else(Condition::absent, unchanged);
-        match self.put(item::of_lease(&lease, &change), condition).await? {
+        match self.put(PUT_LEASE, item::of_lease(&lease, &change), condition).await? {
             Write::Done => Ok(lease),
             Write::Refused(Some(held)) if item::text(&held, "change") == Some(&change) => Ok(lease),
             Write::Refused(_) => Err(LeaseError::Lost(name.to_owned())),

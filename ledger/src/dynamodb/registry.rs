@@ -3,7 +3,7 @@
 use super::DynamoLedger;
 use super::item::{self, CHAINS, Item, PK, count, counted, key, partition_of, sort_key_of};
 use super::requests::{Condition, Selection, Sort, Write};
-use super::units::{Unit, units_of};
+use super::units::{PUT, Unit, units_of};
 use crate::LedgerError;
 use aws::Failure;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity::Total;
@@ -67,14 +67,14 @@ impl Registration {
 impl DynamoLedger {
     /// Makes sure that a chain is listed once its genesis is there.
     pub(super) async fn register(&self, chain: &ChainId) -> Result<(), LedgerError> {
-        self.put(Registration::NEW.item(chain), Condition::absent()).await?;
+        self.put(PUT, Registration::NEW.item(chain), Condition::absent()).await?;
         Ok(())
     }
 
     /// Notes that the genesis is there. Without the note, a listing looks.
     pub(super) async fn begin(&self, chain: &ChainId) {
         let begun = Registration { begun: true, ..Registration::NEW };
-        if let Err(failure) = self.put(begun.item(chain), Registration::NEW.unchanged()).await {
+        if let Err(failure) = self.put(PUT, begun.item(chain), Registration::NEW.unchanged()).await {
             tracing::debug!(%chain, %failure, "could not note that the chain has a genesis");
         }
     }
@@ -102,7 +102,7 @@ impl DynamoLedger {
         while seen.gone < seen.low || seen.low < below {
             self.delete(chain, seen.gone, seen.low).await?;
             let next = seen.next(below);
-            seen = match self.put(next.item(chain), seen.unchanged()).await? {
+            seen = match self.put(PUT, next.item(chain), seen.unchanged()).await? {
                 Write::Refused(Some(now)) if Registration::of(&now) != seen => Registration::of(&now),
                 Write::Refused(Some(_)) => return Err(not_ours(chain)),
                 Write::Done | Write::Refused(None) => next,

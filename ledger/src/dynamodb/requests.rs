@@ -78,16 +78,20 @@ impl Selection {
 }
 
 impl DynamoLedger {
-    /// Puts an item where `condition` holds.
+    /// Puts an item where `condition` holds; counted as `operation`.
     ///
     /// Repeated while it is undecided: whoever is refused must be able to tell their own write from another's.
-    pub(super) async fn put(&self, item: Item, condition: Condition) -> Result<Write, Failure> {
-        self.calls.repeat(async || self.put_once(item.clone(), condition.clone()).await).await
+    pub(super) async fn put(
+        &self,
+        operation: &'static str,
+        item: Item,
+        condition: Condition,
+    ) -> Result<Write, Failure> {
+        self.calls.repeat(async || self.put_once(operation, item.clone(), condition.clone()).await).await
     }
 
-    async fn put_once(&self, item: Item, condition: Condition) -> Result<Write, Failure> {
-        const OPERATION: &str = "PutItem";
-        self.count_request(OPERATION);
+    async fn put_once(&self, operation: &'static str, item: Item, condition: Condition) -> Result<Write, Failure> {
+        self.count_request(operation);
         let units = write_units(item::bytes_of(&item));
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let conditional = request
@@ -98,15 +102,15 @@ impl DynamoLedger {
             .return_consumed_capacity(Total);
         let error = match conditional.send().await {
             Ok(put) => {
-                self.count_units(OPERATION, Unit::Write, units_of(put.consumed_capacity()));
+                self.count_units(operation, Unit::Write, units_of(put.consumed_capacity()));
                 return Ok(Write::Done);
             }
             Err(error) => error,
         };
         if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
-            return Ok(self.refused(OPERATION, failed.item().cloned()));
+            return Ok(self.refused(operation, failed.item().cloned()));
         }
-        Err(self.failed_write(OPERATION, units, &error))
+        Err(self.failed_write(operation, units, &error))
     }
 
     /// A failed condition is billed by what it failed on. Source:

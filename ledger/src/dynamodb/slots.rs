@@ -3,13 +3,14 @@
 use super::DynamoLedger;
 use super::item::{self, Item, partition_of, sort_key_of};
 use super::requests::{Condition, Selection, Sort, Write};
+use super::units::PUT;
 use crate::{Entry, LedgerError, Slot};
 use schema::ChainId;
 
 impl DynamoLedger {
     /// Puts an entry into its slot, or learns whose entry is there.
     pub(super) async fn fill(&self, chain: &ChainId, number: u64, entry: &Entry) -> Result<(), LedgerError> {
-        match self.put(item::of_slot(chain, number, entry), Condition::absent()).await? {
+        match self.put(PUT, item::of_slot(chain, number, entry), Condition::absent()).await? {
             Write::Done => Ok(()),
             Write::Refused(Some(held)) if item::nonce_of(&held) == Some(entry.nonce) => Ok(()),
             Write::Refused(Some(_)) => Err(LedgerError::Taken { chain: chain.clone(), number }),

@@ -22,6 +22,10 @@ pub(super) enum Unit {
     Read,
 }
 
+/// As what a put is counted: leases are overwritten, while what else is put has to be deleted one day.
+pub(super) const PUT: &str = "PutItem";
+pub(super) const PUT_LEASE: &str = "PutItem/lease";
+
 impl Unit {
     fn name(self) -> &'static str {
         match self {

@@ -36,16 +36,20 @@ impl Tenure {
         Tenure { ledger, lease, renewed: asked, term }
     }
 
-    /// Works until it is done, the lease is lost, or `overdue`; then gives the lease back, if it is still held.
+    /// Works until it is done, the lease is lost, which `lost` is told, or `overdue`; then gives the lease back, if it is still held.
     pub(super) async fn serve(
         mut self,
         work: impl Future<Output = Result<Ending, Failure>> + Send + 'static,
         overdue: impl Future<Output = ()>,
+        lost: impl FnOnce(),
     ) -> Result<Ending, Failure> {
         let mut task = AbortOnDropHandle::new(tokio::spawn(work));
         let (ended, held) = tokio::select! {
             ended = &mut task => (ended, true),
-            () = self.keep() => (ended_by_force(task).await, false),
+            () = self.keep() => {
+                lost();
+                (ended_by_force(task).await, false)
+            }
             () = overdue => (ended_by_force(task).await, true),
         };
         let outcome = match ended {

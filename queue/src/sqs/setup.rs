@@ -40,7 +40,7 @@ pub fn dead_letters_of(name_or_url: &str) -> String {
 /// # Errors
 /// [`QueueError::Refused`]: a name or retention that can't be, or access denied.
 pub async fn setup(aws: &Aws, settings: &SqsSetup) -> Result<String, QueueError> {
-    let setter = Setter { aws, client: Client::new(&aws.config), billing: Billing(aws.meter.clone()) };
+    let setter = Setter { aws, client: super::client(aws), billing: Billing(aws.meter.clone()) };
     Box::pin(setter.set_up(settings)).await
 }
 

@@ -46,6 +46,13 @@ impl Shared {
                 Some(after) => counted(pass(&after, upstream).await),
                 None => pass(call, upstream).await,
             },
+            Fault::Behind(lag) => {
+                let (status, body) = upstream.apply(call).await?;
+                match forged::behind(&body, lag).filter(|_| status.is_success()) {
+                    Some(answer) => counted(Ok(answer)),
+                    None => pass(call, upstream).await,
+                }
+            }
             Fault::Split => match partial::put(call, upstream, dice).await? {
                 Some(answer) => counted(Ok(answer)),
                 None => pass(call, upstream).await,

@@ -27,6 +27,8 @@ pub enum Fault {
     ExistsAlready,
     /// A GetShardIterator at a record gets one that begins after it, as where retention has removed that record.
     Trim,
+    /// The answer to a GetRecords says that its reader is so far behind the tip. Applied.
+    Behind(Duration),
 }
 
 impl Fault {
@@ -43,6 +45,7 @@ impl Fault {
             Fault::Conflict => "conflict",
             Fault::ExistsAlready => "exists already",
             Fault::Trim => "trim",
+            Fault::Behind(_) => "behind",
         }
     }
 
@@ -51,6 +54,7 @@ impl Fault {
             Fault::Split => call.operation == "PutRecords",
             Fault::Conflict | Fault::ExistsAlready => call.is_conditional_write(),
             Fault::Trim => call.after_its_record().is_some(),
+            Fault::Behind(_) => call.operation == "GetRecords",
             _ => true,
         }
     }

@@ -6,6 +6,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// What the client gets: a forged answer, or the upstream's as it streams in.
 pub(super) type Answer = Response<Either<Full<Bytes>, Incoming>>;
@@ -60,6 +62,15 @@ pub(super) fn too_large() -> Answer {
 /// An answer of Kinesis that some of the records failed.
 pub(super) fn partial(body: Vec<u8>) -> Answer {
     answer(StatusCode::OK, "application/x-amz-json-1.1", body.into())
+}
+
+/// The answer to a GetRecords, with another lag; nothing for what is none.
+pub(super) fn behind(body: &[u8], lag: Duration) -> Option<Answer> {
+    let mut given: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let millis = u64::try_from(lag.as_millis()).expect("no lag is that long");
+    *given.get_mut("MillisBehindLatest")? = millis.into();
+    let body = serde_json::to_vec(&given).expect("what was JSON is JSON");
+    Some(answer(StatusCode::OK, "application/x-amz-json-1.1", body.into()))
 }
 
 fn error(service: Service, status: StatusCode, code: &str) -> Answer {

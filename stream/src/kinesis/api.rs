@@ -1,7 +1,8 @@
 //! One stream, as its API reaches it: every call is counted.
 
-use aws::{Aws, Calls, Meter};
+use aws::{Aws, Calls, Meter, Outcomes};
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::Builder;
 
 const SERVICE: &str = "kinesis";
 
@@ -24,7 +25,8 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(aws: &Aws, stream: String) -> Api {
-        Api { client: Client::new(&aws.config), stream, calls: aws.calls.clone(), meter: aws.meter.clone() }
+        let config = Builder::from(&aws.config).interceptor(Outcomes).build();
+        Api { client: Client::from_conf(config), stream, calls: aws.calls.clone(), meter: aws.meter.clone() }
     }
 
     /// Counts a call that is about to be made.

@@ -4,9 +4,9 @@
 //! shard: a second one takes its place. What was pushed and not taken waits in the window of the connection, which bounds
 //! it.
 
+use super::Api;
 use super::cursor::{Answer, Start};
 use super::read::{Looked, record};
-use super::{Api, KinesisError};
 use aws::{Aws, Failure};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::StalledStreamProtectionConfig;
@@ -15,25 +15,32 @@ use aws_sdk_kinesis::types::{
     ConsumerStatus, ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
 };
 use schema::ShardId;
+use std::sync::Mutex;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long another subscription of the same consumer to the same shard is refused.
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
 pub(super) const SUBSCRIBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a consumer may take to become active.
-const REGISTER_WAIT_MAX: Duration = Duration::from_secs(60);
-
+/// Looks at a consumer that was just registered, and the pause between two: then its reader polls on for now.
+const REGISTER_LOOKS_MAX: u32 = 5;
 const REGISTER_LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// A registered consumer.
+/// Pause between two warnings that it does not work.
+const WARN_EVERY: Duration = Duration::from_secs(600);
+
+/// A consumer, registered when it is first subscribed to a shard: who only appends needs none.
 #[derive(Debug)]
 pub(super) struct FanOut {
     /// Of its own, so that what waits in its connection holds up nothing else.
     client: Client,
     api: Api,
-    consumer_arn: String,
+    stream_arn: String,
+    consumer: String,
+    consumer_arn: OnceCell<String>,
+    warned_at: Mutex<Option<Instant>>,
 }
 
 /// Records on their way.
@@ -41,31 +48,48 @@ pub(super) struct FanOut {
 pub(super) struct Subscription(SubscribeToShardOutput);
 
 impl FanOut {
-    /// Registers the consumer, unless it is; comes back when it can be used.
-    pub(super) async fn register(aws: &Aws, api: &Api, stream: &str, name: &str) -> Result<FanOut, KinesisError> {
-        let refused = |failure: Failure| KinesisError::of(&api.stream, &failure);
-        api.calls.repeat(async || api.register_once(stream, name).await).await.map_err(refused)?;
-        let started = Instant::now();
-        let consumer_arn = loop {
-            let consumer = api.calls.repeat(async || api.consumer(stream, name).await).await.map_err(refused)?;
-            match consumer {
-                Some((arn, ConsumerStatus::Active)) => break arn,
-                _ if started.elapsed() > REGISTER_WAIT_MAX => {
-                    let detail = format!("consumer {name} is not active after {REGISTER_WAIT_MAX:?}");
-                    return Err(KinesisError::Unavailable { stream: api.stream.clone(), detail });
-                }
-                _ => sleep(REGISTER_LOOK_EVERY).await,
-            }
-        };
+    pub(super) fn new(aws: &Aws, api: &Api, stream_arn: &str, consumer: String) -> FanOut {
         // A quiet shard is no stalled download.
         let config = aws_sdk_kinesis::config::Builder::from(&aws.config)
+            .interceptor(aws::Outcomes)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        Ok(FanOut { client: Client::from_conf(config.build()), api: api.clone(), consumer_arn })
+        FanOut {
+            client: Client::from_conf(config.build()),
+            api: api.clone(),
+            stream_arn: stream_arn.to_owned(),
+            consumer,
+            consumer_arn: OnceCell::new(),
+            warned_at: Mutex::default(),
+        }
+    }
+
+    /// Registers the consumer, unless it is; gives its ARN once it can be used.
+    async fn register(&self) -> Result<String, Failure> {
+        let (api, stream, consumer) = (&self.api, &self.stream_arn, &self.consumer);
+        api.calls.repeat(async || api.register_once(stream, consumer).await).await?;
+        for _ in 0..REGISTER_LOOKS_MAX {
+            match api.calls.repeat(async || api.consumer(stream, consumer).await).await? {
+                Some((arn, ConsumerStatus::Active)) => return Ok(arn),
+                _ => sleep(REGISTER_LOOK_EVERY).await,
+            }
+        }
+        Err(Failure::Unavailable(format!("consumer {consumer} is not active yet")))
+    }
+
+    /// Says why a shard is polled instead; now and then, as every reader tries again soon.
+    pub(super) fn warn(&self, shard: &ShardId, failure: &Failure) {
+        let mut warned_at = self.warned_at.lock().expect("nobody panics while holding it");
+        if warned_at.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+            *warned_at = Some(Instant::now());
+            let (stream, consumer) = (&self.api.stream, &self.consumer);
+            tracing::warn!(stream, consumer, %shard, %failure, "--fan-out does not work now: reading by polling");
+        }
     }
 
     pub(super) async fn subscribe(&self, shard: &ShardId, start: &Start) -> Result<Subscription, Failure> {
+        let consumer_arn = self.consumer_arn.get_or_try_init(|| self.register()).await?;
         self.api.called("SubscribeToShard");
-        let subscribe = self.client.subscribe_to_shard().consumer_arn(&self.consumer_arn).shard_id(shard.as_str());
+        let subscribe = self.client.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard.as_str());
         let answer = subscribe.starting_position(starting(start)).send().await;
         let answer = answer.map_err(|error| Failure::of(&error))?;
         Ok(Subscription(answer))

@@ -109,6 +109,16 @@ impl Reader {
         Ok(page)
     }
 
+    /// How long ago an answer said that nothing follows `after`.
+    pub(super) fn at_tip(&self, shard: &ShardId, after: &Position) -> Option<Duration> {
+        let glimpse = self.tracks.of(shard).seen(after)?;
+        glimpse.behind.is_zero().then(|| glimpse.at.elapsed())
+    }
+
+    pub(super) fn recall_tip(&self, shard: &ShardId, after: &Position, ago: Duration) {
+        self.tracks.of(shard).recall_tip(after, ago);
+    }
+
     async fn open(&self, reading: &Reading<'_>, after: &Position) -> Result<Cursor, ReadError> {
         let seen = reading.track.seen(after).filter(|glimpse| glimpse.is_sure(self.retention()));
         let start = if after.is_start()
@@ -164,8 +174,9 @@ impl Reader {
         let is_polled = matches!(cursor.source, Source::Iterator(_)) && !matches!(cursor.start, Start::At(_));
         if may_wait && is_polled && cursor.glimpse.is_sure(self.retention()) {
             cursor.subscribe_at = Instant::now() + SUBSCRIBE_EVERY;
-            if let Ok(subscription) = fan_out.subscribe(reading.shard, &cursor.start).await {
-                cursor.source = Source::Subscription(Box::new(subscription));
+            match fan_out.subscribe(reading.shard, &cursor.start).await {
+                Ok(subscription) => cursor.source = Source::Subscription(Box::new(subscription)),
+                Err(error) => fan_out.warn(reading.shard, &error),
             }
         }
     }

@@ -19,9 +19,14 @@ pub(super) struct Glimpse {
 }
 
 impl Glimpse {
+    /// Longest time for which something that was not seen can have been there.
+    fn age(&self) -> Duration {
+        self.at.elapsed() + self.behind
+    }
+
     /// Whether what follows is younger than half the retention: records that were not seen then are no older than this.
     pub(super) fn is_sure(&self, retention: Duration) -> bool {
-        self.at.elapsed() + self.behind < retention / 2
+        self.age() < retention / 2
     }
 }
 
@@ -51,6 +56,19 @@ impl Track {
     /// Notes that everything up to `after` was given, and how far that was from the tip.
     pub(super) fn note(&self, after: &Position, glimpse: Glimpse) {
         *self.seen.lock().expect("nobody panics while holding it") = Some((after.clone(), glimpse));
+    }
+
+    /// Notes that nothing followed `after` so long `ago`, unless more is known.
+    pub(super) fn recall_tip(&self, after: &Position, ago: Duration) {
+        let Some(at) = Instant::now().checked_sub(ago) else { return };
+        let recalled = Glimpse { at, behind: Duration::ZERO };
+        let mut seen = self.seen.lock().expect("nobody panics while holding it");
+        let is_news = |(position, glimpse): &(Position, Glimpse)| {
+            position < after || (position == after && glimpse.age() > recalled.age())
+        };
+        if seen.as_ref().is_none_or(is_news) {
+            *seen = Some((after.clone(), recalled));
+        }
     }
 
     /// When and how far from the tip `after` was given last, where nothing else was since.
@@ -100,6 +118,20 @@ mod tests {
         assert!(tip.is_sure(DAY) && !glimpse(DAY / 2).is_sure(DAY));
         tokio::time::advance(DAY / 2).await;
         assert!(!tip.is_sure(DAY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tip_that_was_written_down_counts_unless_more_is_known() {
+        let (track, position) = (Track::new(), Position::from_number(2));
+        let age = |track: &Track| track.seen(&position).map(|glimpse| glimpse.age());
+        track.recall_tip(&position, DAY);
+        assert_eq!(age(&track), Some(DAY));
+        track.recall_tip(&position, DAY / 4);
+        tokio::time::advance(DAY / 4).await;
+        track.recall_tip(&position, DAY);
+        assert_eq!(age(&track), Some(DAY / 2));
+        track.recall_tip(&Position::from_number(1), DAY);
+        assert_eq!(age(&track), Some(DAY / 2), "somebody has read on since");
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! Reading beyond the contract: what is gone, what is pushed, what many read.
 
-use crate::house::{WAITING, append, aws, fresh, make, open, options, read, texts};
+use crate::house::{DAY, WAITING, append, aws, fresh, make, open, options, read, texts};
 use schema::Position;
+use standins::proxy::{Fault, FaultProxy, Faults};
+use std::time::Duration;
 use stream::kinesis::{KinesisOptions, KinesisStream};
 use stream::{ReadError, ReadLimit, Stream, read_range};
 
@@ -29,6 +31,48 @@ fn follower(position: &Position) -> Position {
     let (digits, last) = position.as_str().split_at(position.as_str().len() - 1);
     let last: u8 = last.parse().expect("a digit");
     Position::parse(&format!("{digits}{}", last + 1)).expect("digits")
+}
+
+/// After the last record of a shard that was quiet since: what retention has removed is nothing that anybody missed.
+#[tokio::test]
+async fn a_position_whose_record_is_gone_is_read_on_from_where_its_tip_was_seen_and_written_down() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let writing = open(&aws, &name).await;
+    let shard = append(&writing, &["oldest"]).await.remove(0).shard;
+    let last = read(&writing, &shard, &Position::start(), 1).await.remove(0).position;
+    let nothing = ReadLimit { wait: Duration::from_millis(50), ..WAITING };
+    while !writing.read(&shard, &last, nothing).await.unwrap().lag.is_zero() {}
+    let ago = writing.at_tip(&shard, &last).expect("it was just seen");
+    append(&writing, &["newest"]).await;
+    // Retention removes the record at the position.
+    let faults = Faults::none().with("GetShardIterator", Fault::Trim, 1.0);
+    let proxy = FaultProxy::start(&standins::kinesis().await, faults, 1).await;
+    let aws = standins::connect(&proxy.endpoint());
+    for (ago, is_read) in [(ago, true), (DAY / 4, true), (DAY / 2, false)] {
+        let later = open(&aws, &name).await;
+        later.recall_tip(&shard, &last, ago);
+        let page = later.read(&shard, &last, WAITING).await;
+        assert_eq!(
+            page.as_ref().is_ok_and(|page| texts(&page.records) == ["newest"]),
+            is_read,
+            "{ago:?} ago: {page:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_who_waits_for_records_registers_a_consumer() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let pushed = KinesisOptions { fan_out: Some("pushed".into()), ..options(&name) };
+    let stream = KinesisStream::open(&aws, pushed).await.unwrap();
+    let registered =
+        || aws.meter.counts().iter().any(|count| count.operation == "RegisterStreamConsumer" && count.total > 0);
+    let shard = append(&stream, &["a"]).await.remove(0).shard;
+    assert!(!registered());
+    read(&stream, &shard, &Position::start(), 1).await;
+    assert!(registered());
 }
 
 #[tokio::test]
