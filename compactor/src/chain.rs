@@ -9,12 +9,6 @@ use schema::{ChainId, Day, Table};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Prefix of the names of writer chains.
-pub(crate) const WRITERS: &str = "writer/";
-
-/// Prefix of the names of plan chains.
-const PLANS: &str = "plan/";
-
 /// The chain of plans of a day.
 pub(crate) fn of_day(table: Table, day: Day) -> ChainId {
     ChainId::plan(table.name(), &day.to_string())
@@ -23,7 +17,7 @@ pub(crate) fn of_day(table: Table, day: Day) -> ChainId {
 /// The tables and days that have plans.
 pub(crate) async fn planned_days(ledger: &dyn Ledger) -> Result<Vec<(Table, Day)>, CompactError> {
     let mut days = Vec::new();
-    for chain in ledger.chains(PLANS).await? {
+    for chain in ledger.chains(ChainId::PLAN).await? {
         let named = chain.as_plan().and_then(|(table, day)| Some((Table::parse(table)?, Day::parse(day)?)));
         let Some(named) = named else { return halt(format_args!("chain {chain} is of no table and day")) };
         days.push(named);
@@ -43,7 +37,7 @@ pub(crate) async fn reached(ledger: &dyn Ledger) -> Result<Cursors, CompactError
 
 async fn ends(ledger: &dyn Ledger, end: fn(u64, &Announcement) -> u64) -> Result<Cursors, CompactError> {
     let mut ends = Cursors::new();
-    for chain in ledger.chains(WRITERS).await? {
+    for chain in ledger.chains(ChainId::WRITER).await? {
         if let Some(head) = ledger.head(&chain).await?.filter(|head| head.number > 0) {
             let announcement = announcement(&chain, head.number, head.entry.bytes)?;
             ends.insert(chain, end(head.number, &announcement));

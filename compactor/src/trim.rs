@@ -5,7 +5,7 @@
 //! looked up again.
 
 use crate::Parts;
-use crate::chain::{self, WRITERS, announcement};
+use crate::chain::{self, announcement};
 use crate::compact::completed_at;
 use crate::error::CompactError;
 use crate::metrics::METRICS;
@@ -23,7 +23,7 @@ pub(crate) async fn trim(parts: &Parts, lake: &dyn Lake) -> Result<u64, CompactE
     let kept_from = parts.env.now().saturating_sub(keep);
     let mut trimming = Trimming { ledger: &*parts.ledger, lake, kept_from, planned: BTreeMap::new() };
     let mut trimmed = 0;
-    for chain in parts.ledger.chains(WRITERS).await? {
+    for chain in parts.ledger.chains(ChainId::WRITER).await? {
         trimmed += trimming.chain(&chain).await?;
     }
     METRICS.trimmed_entries.inc_by(trimmed);

@@ -12,9 +12,6 @@ use service::Halt;
 use std::iter::repeat_n;
 use stream::Stream;
 
-/// Prefix of the names of dedup chains.
-const DEDUP: &str = "dedup/";
-
 /// Prefix of the names of chains of voids.
 const VOIDS: &str = "void/";
 
@@ -26,12 +23,12 @@ pub fn of_shard(raw: &dyn Stream, shard: &ShardId) -> ChainId {
 
 /// Prefix of the names of all chains of this stream's shards, those that it no longer lists included.
 pub fn prefix(raw: &dyn Stream) -> String {
-    format!("{DEDUP}{}/", raw.incarnation())
+    format!("{}{}/", ChainId::DEDUP, raw.incarnation())
 }
 
 /// Where the voids of a chain are kept once their entries go.
 pub fn of_voids(chain: &ChainId) -> ChainId {
-    let name = chain.as_str().strip_prefix(DEDUP).unwrap_or(chain.as_str());
+    let name = chain.as_str().strip_prefix(ChainId::DEDUP).unwrap_or(chain.as_str());
     ChainId::new(format!("{VOIDS}{name}"))
 }
 

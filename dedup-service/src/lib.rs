@@ -99,7 +99,7 @@ impl Stage for Owners {
     }
 
     fn lost(&self) {
-        METRICS.leases_lost.inc();
+        METRICS.stage.lease_lost();
     }
 
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {

@@ -1,6 +1,7 @@
 //! What the dedup stage counts. One set for the process, since the registry is one for the process.
 
-use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use ownership::metrics::{ShownShard, StageMetrics, StageNames};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use schema::ShardId;
 use service::metrics::{Bound, Level, Set, show_bound};
 use std::sync::LazyLock;
@@ -13,9 +14,7 @@ pub(crate) const KINDS: [&str; 2] = ["event", "quarantine"];
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    shards_owned: IntGauge,
-    pub(crate) lag: GaugeVec,
-    pub(crate) lag_of_retention: GaugeVec,
+    pub(crate) stage: StageMetrics,
     pub(crate) accepted: IntCounterVec,
     pub(crate) duplicates: IntCounter,
     pub(crate) strays: IntCounter,
@@ -26,10 +25,7 @@ pub(crate) struct Metrics {
     window_ids_in_all: IntGauge,
     pub(crate) evicted: IntCounter,
     pub(crate) reached_back: IntCounter,
-    pub(crate) chain_appends: IntCounter,
-    pub(crate) chain_conflicts: IntCounter,
     pub(crate) trimmed: IntCounter,
-    pub(crate) leases_lost: IntCounter,
     pub(crate) decide_seconds: Histogram,
 }
 
@@ -49,25 +45,21 @@ pub(crate) fn show_bounds(window_ids_max: usize) {
 
 /// A shard that is owned by this process; what is shown of it goes when it is let go.
 #[derive(Debug)]
-pub(crate) struct Shown(ShardId);
+pub(crate) struct Shown(ShownShard);
 
 impl Shown {
     pub(crate) fn new(shard: &ShardId) -> Shown {
-        METRICS.shards_owned.inc();
         METRICS.window_ids.with_label_values(&[shard.as_str()]).set(0);
-        Shown(shard.clone())
+        Shown(METRICS.stage.own(shard))
     }
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        METRICS.window(&self.0, 0);
-        METRICS.shards_owned.dec();
-        let shard = [self.0.as_str()];
+        let shard = &self.0.shard;
+        METRICS.window(shard, 0);
         // What was never set is not there.
-        let _ = METRICS.lag.remove_label_values(&shard);
-        let _ = METRICS.lag_of_retention.remove_label_values(&shard);
-        let _ = METRICS.window_ids.remove_label_values(&shard);
+        let _ = METRICS.window_ids.remove_label_values(&[shard.as_str()]);
     }
 }
 
@@ -83,11 +75,9 @@ impl Metrics {
         let set = Set::new("dedup");
         let accepted = set.counters("accepted_total", &["kind"], "Unique events: `event`, `quarantine`");
         KINDS.iter().for_each(|kind| drop(accepted.with_label_values(&[kind])));
-        let help = "Lag as a part of the raw stream's retention; at 1, records go unread";
+        let names = StageNames { stage: "dedup", stream: ["raw", "Raw"] };
         Metrics {
-            shards_owned: set.gauge("shards_owned", "Raw shards that this process owns"),
-            lag: set.levels("lag_seconds", &["shard"], "How far behind the raw shard's tip"),
-            lag_of_retention: set.levels("lag_of_retention", &["shard"], help),
+            stage: StageMetrics::register(set, names),
             accepted,
             duplicates: set.counter("duplicates_total", "Further copies of events, dropped"),
             strays: set.counter("strays_total", "Records of strays put into the raw stream again"),
@@ -97,10 +87,7 @@ impl Metrics {
             window_ids_in_all: IntGauge::new("all", "not registered").expect("a valid name"),
             evicted: set.counter("window_evicted_total", "Ids that left a full window early"),
             reached_back: set.counter("window_reloads_total", "Loads of older entries for late events"),
-            chain_appends: set.counter("chain_appends_total", "Entries appended to dedup chains"),
-            chain_conflicts: set.counter("chain_conflicts_total", "Appends that found another owner's entry"),
             trimmed: set.counter("trimmed_entries_total", "Entries removed from dedup chains by age"),
-            leases_lost: set.counter("leases_lost_total", "Leases that another worker took"),
             decide_seconds: set.histogram(
                 "decide_seconds",
                 &SECONDS,

@@ -312,9 +312,8 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        METRICS.lag.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
         let share = self.lag.note(&*self.parts.raw, &self.shard.id, page.lag).await;
-        METRICS.lag_of_retention.with_label_values(&[self.shard.id.as_str()]).set(share);
+        METRICS.stage.read(&self.shard.id, page.lag, share);
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
         }
@@ -467,11 +466,7 @@ impl Owner {
         self.note(number, &entry)?;
         let bytes = chain::encode(self.parts.env.nonce(), dedup_entry::Entry::Decision(entry));
         let appended = append_until_decided(&*self.parts.ledger, &self.state.chain, number, bytes, PATIENCE).await;
-        match &appended {
-            Ok(()) => METRICS.chain_appends.inc(),
-            Err(LedgerError::Taken { .. }) => METRICS.chain_conflicts.inc(),
-            Err(_) => {}
-        }
+        METRICS.stage.appended(&appended);
         appended?;
         self.last_sure = sent;
         (self.recorded, self.appended_at) = (recorded, appended_at);
@@ -664,7 +659,7 @@ async fn refuse_a_known_origin(ledger: &dyn Ledger, chain: &ChainId) -> Result<(
     use prost::Message;
     use schema::v1::{WriterEntry, writer_entry};
     let origins = [Kind::Events, Kind::Quarantine].map(|kind| Origin::of(chain, kind));
-    for writer in ledger.chains("writer/").await? {
+    for writer in ledger.chains(ChainId::WRITER).await? {
         let Some(head) = ledger.head(&writer).await? else { continue };
         let sets = match WriterEntry::decode(head.entry.bytes).ok().and_then(|entry| entry.entry) {
             Some(writer_entry::Entry::Announcement(entry)) => entry.sets_after,

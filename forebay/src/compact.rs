@@ -2,7 +2,7 @@
 //!
 //! Where nobody holds the data directory, it is done here; where `up` does, `up` is asked to, over its control socket.
 
-use crate::control::{self, Holder, Request};
+use crate::control::{self, Request};
 use crate::embedded::{self, Embedded};
 use crate::source::Source;
 use anyhow::Context;
@@ -16,6 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use service::{Env, Health};
 use std::sync::Arc;
 use store::Options;
+
+/// What is said of a holder's work.
+const ITS_SETTINGS: &str = ", with its own settings";
 
 /// Merges live objects into final ones; where `up` runs, it does so, with the settings it was started with
 #[derive(Args, Clone, Debug)]
@@ -102,7 +105,7 @@ pub async fn run(args: CompactArgs, env: Env) -> anyhow::Result<()> {
 /// Only looks: anyone may while somebody else writes, but the holder knows its own settings best.
 async fn preview(args: CompactArgs, env: Env) -> anyhow::Result<()> {
     if let Some(holder) = control::reach(&args.source.places.data_dir).await? {
-        return hand_over(holder, args.order).await;
+        return holder.do_it(&Request::Compact(args.order), ITS_SETTINGS).await;
     }
     let (embedded, _reader) = embedded::open_read_only(&args.source.places)?;
     let compactor = Compactor::new(args.compactor, embedded.ledger, embedded.lake, env, &Health::default());
@@ -116,7 +119,7 @@ async fn compact(args: CompactArgs, env: Env) -> anyhow::Result<()> {
     let options = Options { set_aside_damaged, ..embedded::options("forebay compact", &env) };
     let store = match embedded::take(&places.data_dir, options).await {
         Err(error) if embedded::is_held(&error) => match control::reach(&places.data_dir).await? {
-            Some(holder) => return hand_over(holder, order).await,
+            Some(holder) => return holder.do_it(&Request::Compact(order), ITS_SETTINGS).await,
             None => return Err(error).context(NO_DESK),
         },
         taken => taken?,
@@ -129,12 +132,7 @@ async fn compact(args: CompactArgs, env: Env) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn hand_over(holder: Holder, order: Order) -> anyhow::Result<()> {
-    eprintln!("{holder} is at work on this data directory: it does this, with its own settings");
-    holder.ask(&Request::Compact(order), |line| println!("{line}")).await
-}
-
-fn print(lines: &[String]) {
+pub(crate) fn print(lines: &[String]) {
     lines.iter().for_each(|line| println!("{line}"));
 }
 

@@ -4,7 +4,8 @@
 //! them are merely on their way; forwarding these again is harmless (PROTOCOL rule 25).
 
 use crate::audit;
-use crate::control::{self, Holder, Request};
+use crate::compact::print;
+use crate::control::{self, Request};
 use crate::embedded::{self, Embedded};
 use crate::source::Source;
 use anyhow::{Context, bail};
@@ -100,22 +101,13 @@ pub async fn run(args: ForwardArgs, env: Env) -> anyhow::Result<()> {
     }
     embedded::refuse_missing(&source.places.data_dir)?;
     match control::reach(&source.places.data_dir).await? {
-        Some(holder) => hand_over(holder, order).await,
+        Some(holder) => holder.do_it(&Request::ForwardAgain(order), "").await,
         None if order.dry_run => {
             print(&order.carry_out(&source.look(&env).await?.ports, &env).await?);
             Ok(())
         }
         None => bail!("no `forebay up` is at work on this data directory: start it, then ask again"),
     }
-}
-
-async fn hand_over(holder: Holder, order: Order) -> anyhow::Result<()> {
-    eprintln!("{holder} is at work on this data directory: it does this");
-    holder.ask(&Request::ForwardAgain(order), |line| println!("{line}")).await
-}
-
-fn print(lines: &[String]) {
-    lines.iter().for_each(|line| println!("{line}"));
 }
 
 #[cfg(test)]

@@ -50,38 +50,40 @@ name!(
     Origin
 );
 
-const DEDUP: &str = "dedup/";
-const WRITER: &str = "writer/";
-const PLAN: &str = "plan/";
 const QUARANTINE: &str = ":quarantine";
 
 impl ChainId {
+    /// What the names of all chains of a stage start with.
+    pub const DEDUP: &str = "dedup/";
+    pub const WRITER: &str = "writer/";
+    pub const PLAN: &str = "plan/";
+
     /// The chain of decisions of a raw shard.
     pub fn dedup(incarnation: &str, shard: &ShardId, epoch: u32) -> ChainId {
-        ChainId::new(format!("{DEDUP}{incarnation}/{shard}/{epoch}"))
+        ChainId::new(format!("{}{incarnation}/{shard}/{epoch}", Self::DEDUP))
     }
 
     /// The chain of announcements of a clean shard.
     pub fn writer(incarnation: &str, shard: &ShardId, epoch: u32) -> ChainId {
-        ChainId::new(format!("{WRITER}{incarnation}/{shard}/{epoch}"))
+        ChainId::new(format!("{}{incarnation}/{shard}/{epoch}", Self::WRITER))
     }
 
     /// The chain of plans of a day of a table; `day` as `YYYY-MM-DD`.
     pub fn plan(table: &str, day: &str) -> ChainId {
-        ChainId::new(format!("{PLAN}{table}/{day}"))
+        ChainId::new(format!("{}{table}/{day}", Self::PLAN))
     }
 
     pub fn is_dedup(&self) -> bool {
-        self.as_str().starts_with(DEDUP)
+        self.as_str().starts_with(Self::DEDUP)
     }
 
     pub fn is_writer(&self) -> bool {
-        self.as_str().starts_with(WRITER)
+        self.as_str().starts_with(Self::WRITER)
     }
 
     /// Table and day of a plan chain.
     pub fn as_plan(&self) -> Option<(&str, &str)> {
-        self.as_str().strip_prefix(PLAN)?.split_once('/')
+        self.as_str().strip_prefix(Self::PLAN)?.split_once('/')
     }
 
     /// The chain's name without its stage and with `.` for `/`: a part of object names.
@@ -97,7 +99,7 @@ impl Origin {
     /// # Panics
     /// If `chain` is not a dedup chain.
     pub fn of(chain: &ChainId, kind: Kind) -> Origin {
-        let name = chain.as_str().strip_prefix(DEDUP).expect("only dedup chains number events");
+        let name = chain.as_str().strip_prefix(ChainId::DEDUP).expect("only dedup chains number events");
         match kind {
             Kind::Events => Origin::new(name),
             Kind::Quarantine => Origin::new(format!("{name}{QUARANTINE}")),
@@ -111,7 +113,7 @@ impl Origin {
     /// The dedup chain that numbers it.
     pub fn chain(&self) -> ChainId {
         let name = self.as_str().strip_suffix(QUARANTINE).unwrap_or(self.as_str());
-        ChainId::new(format!("{DEDUP}{name}"))
+        ChainId::new(format!("{}{name}", ChainId::DEDUP))
     }
 }
 

@@ -10,9 +10,6 @@ use schema::{ChainId, ShardId, record};
 use service::Halt;
 use stream::Stream;
 
-/// Prefix of the names of writers' chains.
-const WRITER: &str = "writer/";
-
 /// The chain of a clean shard. The epoch goes up only by hand, when a ledger had to be restored.
 pub fn of_shard(clean: &dyn Stream, shard: &ShardId) -> ChainId {
     const EPOCH: u32 = 0;
@@ -76,19 +73,37 @@ pub fn sets(chain: &ChainId, sets: &[schema::v1::OriginSet]) -> Result<Sets, Hal
 /// What was taken from streams that were there before this one: the clean stream was deleted and made again, or the ledger
 /// got new streams. What was forwarded to one of them may be forwarded again to this one.
 pub async fn sets_before(ledger: &dyn Ledger, clean: &dyn Stream) -> Result<Sets, OwnerError> {
-    let own = format!("{WRITER}{}/", clean.incarnation());
+    let own = format!("{}{}/", ChainId::WRITER, clean.incarnation());
     let mut sets = Sets::default();
-    for chain in ledger.chains(WRITER).await? {
+    for chain in ledger.chains(ChainId::WRITER).await? {
         if chain.as_str().starts_with(&own) {
             continue;
         }
-        let encoded = match head(ledger, &chain).await? {
-            Some((_, head)) => head.sets_after,
-            None => genesis(ledger, &chain).await?.map(|genesis| genesis.sets).unwrap_or_default(),
-        };
-        sets.union(&self::sets(&chain, &encoded)?);
+        if let Some(latest) = latest_sets(ledger, &chain).await? {
+            sets.union(&latest.sets);
+        }
     }
     Ok(sets)
+}
+
+/// The sets after the last entry of a chain.
+#[derive(Debug)]
+pub struct LatestSets {
+    pub sets: Sets,
+    /// The chain has its END.
+    pub is_ended: bool,
+}
+
+/// What a chain has taken so far; `None` for one that nobody has begun.
+pub async fn latest_sets(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<LatestSets>, OwnerError> {
+    let (encoded, is_ended) = match head(ledger, chain).await? {
+        Some((_, head)) => (head.sets_after, head.end),
+        None => match genesis(ledger, chain).await? {
+            Some(genesis) => (genesis.sets, false),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(LatestSets { sets: sets(chain, &encoded)?, is_ended }))
 }
 
 /// The sets after entry `number`, the genesis included.

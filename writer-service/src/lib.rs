@@ -77,7 +77,7 @@ impl Stage for Parts {
     }
 
     fn lost(&self) {
-        METRICS.leases_lost.inc();
+        METRICS.stage.lease_lost();
     }
 
     async fn own(&self, shard: Shard, stop: Stop) -> Result<Ending, OwnerError> {

@@ -1,7 +1,8 @@
 //! What the writer counts. One set for the process, since the registry is one for the process.
 
 use crate::budget::Budget;
-use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use ownership::metrics::{ShownShard, StageMetrics, StageNames};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 use schema::ShardId;
 use service::metrics::{Bound, Level, Set, show_bound};
 use std::collections::BTreeMap;
@@ -16,9 +17,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    shards_owned: IntGauge,
-    pub(crate) lag: GaugeVec,
-    pub(crate) lag_of_retention: GaugeVec,
+    pub(crate) stage: StageMetrics,
     pub(crate) rows: IntCounterVec,
     pub(crate) objects: IntCounter,
     pub(crate) object_bytes: IntCounter,
@@ -26,10 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) evicted: IntCounter,
     pub(crate) upload_failures: IntCounter,
     pub(crate) holes: IntGaugeVec,
-    pub(crate) chain_appends: IntCounter,
-    pub(crate) chain_conflicts: IntCounter,
     pub(crate) forgotten: IntCounter,
-    pub(crate) leases_lost: IntCounter,
     /// Objects that are being gathered, by shard: each shard has a bound of its own.
     open_files: Mutex<BTreeMap<ShardId, usize>>,
 }
@@ -52,25 +48,21 @@ pub(crate) fn show_bounds(budget: &Budget, open_files_max: usize) {
 
 /// A shard that is owned by this process; what is shown of it goes when it is let go.
 #[derive(Debug)]
-pub(crate) struct Shown(ShardId);
+pub(crate) struct Shown(ShownShard);
 
 impl Shown {
     pub(crate) fn new(shard: &ShardId) -> Shown {
-        METRICS.shards_owned.inc();
         METRICS.holes.with_label_values(&[shard.as_str()]).set(0);
-        Shown(shard.clone())
+        Shown(METRICS.stage.own(shard))
     }
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        METRICS.shards_owned.dec();
-        METRICS.open_files.lock().expect("no holder panics").remove(&self.0);
-        let shard = [self.0.as_str()];
+        let shard = &self.0.shard;
+        METRICS.open_files.lock().expect("no holder panics").remove(shard);
         // What was never set is not there.
-        let _ = METRICS.lag.remove_label_values(&shard);
-        let _ = METRICS.lag_of_retention.remove_label_values(&shard);
-        let _ = METRICS.holes.remove_label_values(&shard);
+        let _ = METRICS.holes.remove_label_values(&[shard.as_str()]);
     }
 }
 
@@ -84,12 +76,10 @@ impl Metrics {
         let set = Set::new("writer");
         let rows = set.counters("rows_total", &["kind"], "Rows in live objects: `event`, `quarantine`");
         [EVENT, QUARANTINE].iter().for_each(|kind| drop(rows.with_label_values(&[kind])));
-        let lag_help = "Lag as a part of the clean stream's retention; at 1, records go unread";
+        let names = StageNames { stage: "writer", stream: ["clean", "Clean"] };
         let freshness_help = "From the gateway's receipt of an event to its being readable in the lake";
         Metrics {
-            shards_owned: set.gauge("shards_owned", "Clean shards that this process owns"),
-            lag: set.levels("lag_seconds", &["shard"], "How far behind the clean shard's tip"),
-            lag_of_retention: set.levels("lag_of_retention", &["shard"], lag_help),
+            stage: StageMetrics::register(set, names),
             rows,
             objects: set.counter("objects_total", "Live objects written"),
             object_bytes: set.counter("object_bytes_total", "Bytes of live objects"),
@@ -97,10 +87,7 @@ impl Metrics {
             evicted: set.counter("evicted_total", "Objects closed early for want of memory"),
             upload_failures: set.counter("upload_failures_total", "Uploads that failed and are tried again"),
             holes: set.gauges("holes", &["shard"], "Origins with an ordinal missing for a minute"),
-            chain_appends: set.counter("chain_appends_total", "Entries appended to writer chains"),
-            chain_conflicts: set.counter("chain_conflicts_total", "Appends that found another owner's entry"),
             forgotten: set.counter("forgotten_origins_total", "Origins that ended long ago, dropped"),
-            leases_lost: set.counter("leases_lost_total", "Leases that another worker took"),
             open_files: Mutex::default(),
         }
     }

@@ -341,9 +341,8 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        METRICS.lag.with_label_values(&[self.shard.id.as_str()]).set(page.lag.as_secs_f64());
         let share = self.lag.note(&*self.parts.clean, &self.shard.id, page.lag).await;
-        METRICS.lag_of_retention.with_label_values(&[self.shard.id.as_str()]).set(share);
+        METRICS.stage.read(&self.shard.id, page.lag, share);
         for record in &page.records {
             self.take(record).await?;
         }
@@ -467,11 +466,7 @@ impl Owner {
         let (recorded, sent) = (entry.done_through, Instant::now());
         let bytes = chain::encode(self.parts.env.nonce(), writer_entry::Entry::Announcement(entry));
         let appended = append_until_decided(&*self.parts.ledger, &self.chain, number, bytes, PATIENCE).await;
-        match &appended {
-            Ok(()) => METRICS.chain_appends.inc(),
-            Err(LedgerError::Taken { .. }) => METRICS.chain_conflicts.inc(),
-            Err(_) => {}
-        }
+        METRICS.stage.appended(&appended);
         appended.inspect_err(|error| spans.fail(error))?;
         (self.last_sure, self.recorded, self.next) = (sent, recorded, number + 1);
         self.appended_at = now;
@@ -663,21 +658,6 @@ pub async fn has_ended(ledger: &dyn Ledger, chain: &ChainId) -> Result<bool, Own
     Ok(chain::head(ledger, chain).await?.is_some_and(|(_, head)| head.end))
 }
 
-/// The sets of a parent that is gone and has not ended, whose loss a person has accepted; `None` for one that nobody has
-/// begun.
-async fn sets_of_gone(
-    parts: &Parts,
-    parent: &ChainId,
-    head: Option<(u64, Announcement)>,
-) -> Result<Option<Sets>, OwnerError> {
-    tracing::warn!(%parent, "a shard begins without what nobody had read of its parent");
-    let encoded = match head {
-        Some((_, head)) => Some(head.sets_after),
-        None => chain::genesis(&*parts.ledger, parent).await?.map(|genesis| genesis.sets),
-    };
-    Ok(encoded.map(|encoded| chain::sets(parent, &encoded)).transpose()?)
-}
-
 /// Writes the genesis of a chain that nobody has begun (PROTOCOL rules 3, 18).
 async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGenesis, OwnerError> {
     let mut sets = Sets::default();
@@ -694,10 +674,13 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGe
                 }
             }
             None if !parts.rules.keeps(Rule::ParentsFirst) => {}
-            head if parts.clean.goes_on_without(id) => match sets_of_gone(parts, &parent, head).await? {
-                Some(inherited) => sets.union(&inherited),
-                None => continue,
-            },
+            _ if parts.clean.goes_on_without(id) => {
+                tracing::warn!(%parent, "a shard begins without what nobody had read of its parent");
+                match chain::latest_sets(&*parts.ledger, &parent).await? {
+                    Some(latest) => sets.union(&latest.sets),
+                    None => continue,
+                }
+            }
             _ => return Err(OwnerError::ParentRuns(parent)),
         }
         parent_chains.push(parent.to_string());

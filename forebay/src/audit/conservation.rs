@@ -13,17 +13,14 @@ use super::report::Findings;
 use crate::embedded::Embedded;
 use anyhow::Context;
 use dedup_service::again::Ordinals;
-use ledger::Ledger;
 use schema::{ChainId, IntervalSet, Kind, Origin};
 use service::Env;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use writer_service::FORGET_AFTER;
+use writer_service::chain::{LatestSets, latest_sets};
 use writer_service::write::Sets;
-
-const DEDUP: &str = "dedup/";
-const WRITERS: &str = "writer/";
 
 /// How far the clocks of this process and of the clean stream may be apart.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
@@ -107,12 +104,13 @@ impl Conservation {
     async fn taken(&mut self) -> anyhow::Result<Sets> {
         let ledger = &*self.ports.ledger;
         let mut taken = Sets::default();
-        for chain in ledger.chains(WRITERS).await.context("list the writers' chains")? {
+        for chain in ledger.chains(ChainId::WRITER).await.context("list the writers' chains")? {
             if let Some(sets) = self.ended_writers.get(&chain) {
                 taken.union(sets);
                 continue;
             }
-            let (sets, is_ended) = sets_of(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
+            let latest = latest_sets(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
+            let Some(LatestSets { sets, is_ended }) = latest else { continue };
             taken.union(&sets);
             if is_ended {
                 self.ended_writers.insert(chain, sets);
@@ -125,7 +123,7 @@ impl Conservation {
     async fn read_on(&mut self) -> anyhow::Result<()> {
         let ledger = &*self.ports.ledger;
         let mut findings = Findings::new(EXAMPLES_MAX);
-        for chain in ledger.chains(DEDUP).await.context("list the dedup chains")? {
+        for chain in ledger.chains(ChainId::DEDUP).await.context("list the dedup chains")? {
             let so_far = self.dedup.entry(chain.clone()).or_insert_with(|| ChainSoFar::new(chain.clone()));
             if so_far.ended_at.is_some() {
                 continue;
@@ -205,17 +203,6 @@ impl Conserved {
             Kind::Quarantine => self.quarantined += written,
         }
     }
-}
-
-/// The sets after the head of a writer's chain, and whether it has ended.
-async fn sets_of(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<(Sets, bool)> {
-    use writer_service::chain;
-    if let Some((_, head)) = chain::head(ledger, chain).await? {
-        return Ok((chain::sets(chain, &head.sets_after)?, head.end));
-    }
-    let genesis = chain::genesis(ledger, chain).await?;
-    let sets = genesis.map(|genesis| chain::sets(chain, &genesis.sets)).transpose()?;
-    Ok((sets.unwrap_or_default(), false))
 }
 
 /// What writers have taken of an origin. One that ended long ago and is in no set has been forgotten: they do that once

@@ -11,9 +11,6 @@ use schema::ChainId;
 use std::collections::{BTreeMap, BTreeSet};
 use writer_service::write::Sets;
 
-/// Prefix of the names of dedup chains.
-const DEDUP: &str = "dedup/";
-
 /// Dedup chains that somebody knows, each with whoever named it first, and why it must have been there.
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<ChainId, String>);
@@ -29,7 +26,7 @@ impl Known {
 
     /// Compares with what the ledger has.
     pub(super) async fn compare(mut self, ledger: &dyn Ledger, findings: &mut Findings) -> anyhow::Result<()> {
-        let there = ledger.chains(DEDUP).await.context("list the dedup chains")?;
+        let there = ledger.chains(ChainId::DEDUP).await.context("list the dedup chains")?;
         for chain in &there {
             let genesis = dedup_service::chain::genesis(ledger, chain).await;
             let genesis = genesis.with_context(|| format!("read the genesis of chain {chain}"))?;

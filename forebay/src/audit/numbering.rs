@@ -16,9 +16,6 @@ use std::collections::BTreeMap;
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Events, Kind::Quarantine];
 
-/// Prefix of the names of dedup chains.
-const DEDUP: &str = "dedup/";
-
 /// The ordinals of one origin.
 #[derive(Debug)]
 pub(super) struct Numbering {
@@ -57,7 +54,7 @@ impl Decided {
     /// Reads all dedup chains, and checks that each is right in itself.
     pub(super) async fn read(ledger: &dyn Ledger, findings: &mut Findings) -> anyhow::Result<Decided> {
         let mut decided = Decided::default();
-        for chain in ledger.chains(DEDUP).await.context("list the dedup chains")? {
+        for chain in ledger.chains(ChainId::DEDUP).await.context("list the dedup chains")? {
             decided.add(ledger, chain, findings).await?;
         }
         Ok(decided)

@@ -14,10 +14,6 @@ use schema::v1::{Announcement, LakeObject, PlanEntry};
 use schema::{ChainId, Day, IntervalSet, Origin, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Prefixes of the names of chains.
-const WRITERS: &str = "writer/";
-const PLANS: &str = "plan/";
-
 /// What an object's rows count as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
@@ -95,10 +91,10 @@ impl Objects {
             listed,
             findings,
         };
-        for chain in ledger.chains(PLANS).await.context("list the chains of plans")? {
+        for chain in ledger.chains(ChainId::PLAN).await.context("list the chains of plans")? {
             reading.plans(ledger, lake, &chain).await?;
         }
-        for chain in ledger.chains(WRITERS).await.context("list the writers' chains")? {
+        for chain in ledger.chains(ChainId::WRITER).await.context("list the writers' chains")? {
             reading.announcements(ledger, &chain).await?;
         }
         std::mem::take(&mut reading.known).compare(ledger, reading.findings).await?;

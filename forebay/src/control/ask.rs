@@ -21,6 +21,15 @@ pub async fn reach(data_dir: &Path) -> anyhow::Result<Option<Holder>> {
 }
 
 impl Holder {
+    /// Has a request done by who holds the directory, and prints what it says of it; `how` tells the caller about it.
+    ///
+    /// # Errors
+    /// As [`Holder::ask`].
+    pub async fn do_it(self, request: &Request, how: &str) -> anyhow::Result<()> {
+        eprintln!("{self} is at work on this data directory: it does this{how}");
+        self.ask(request, |line| println!("{line}")).await
+    }
+
     /// Has a request done; `show` is given each line to print.
     ///
     /// # Errors
