@@ -44,7 +44,7 @@ FAULTS = [
     Fault("permissions", "../queue/src/sqs.rs", ".get_queue_url()", ".purge_queue()", "sqs:PurgeQueue"),
     Fault("permissions", "../lake/src/s3/write.rs", "async fn delete(", "async fn remove(", "write.rs remove calls AWS"),
     Fault("permissions", "../writer-service/src/forget.rs", "ledger.head(", "ledger.trim(", "BatchWriteItem"),
-    Fault("permissions", "../forebay/src/audit/conservation.rs", "ledger.chains(DEDUP)", "ledger.trim(DEDUP)", "Ledger of audit does not allow dynamodb:PutItem"),
+    Fault("permissions", "../forebay/src/audit/conservation.rs", "ledger.chains(ChainId::DEDUP)", "ledger.trim(ChainId::DEDUP)", "Ledger of audit does not allow dynamodb:PutItem"),
     Fault("permissions", "../forebay/src/audit/conservation.rs", "flow::oldest_unwritten(", "flow::for_each_undecided(", "WATCH lacks"),
     Fault("buckets", "buckets.tf", "    athena = aws_s3_bucket.athena\n", "", "not for the bucket athena"),
     Fault("buckets", "lake.tf", 'only_over_tls["logs"]', 'only_over_tls["lake"]', "policy of the bucket logs"),

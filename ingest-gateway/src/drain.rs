@@ -78,8 +78,13 @@ impl Drainer {
         Drainer { stream, detour, part, held: Vec::new(), hidden_at: now, pause: PAUSE_MIN, not_before: now }
     }
 
-    /// Runs until `stop`; then gives back what it holds.
-    pub(crate) async fn run(mut self, stop: Stop) -> anyhow::Result<()> {
+    /// Runs until `stop`, and shows meanwhile how much waits; then gives back what it holds.
+    pub(crate) async fn run(self, stop: Stop) {
+        let detour = self.detour.clone();
+        tokio::join!(self.empty(stop.clone()), detour.watch(stop));
+    }
+
+    async fn empty(mut self, stop: Stop) {
         loop {
             tokio::select! {
                 biased;
@@ -91,7 +96,6 @@ impl Drainer {
         let given_back = self.held.iter().map(|held| self.hide(&held.message, Duration::ZERO));
         // What can't be given back shows up again by itself.
         join_all(given_back).await;
-        Ok(())
     }
 
     /// Waits until something is held and the stream may be tried. May be dropped while it waits.

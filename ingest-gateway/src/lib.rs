@@ -61,7 +61,6 @@ pub struct Gateway {
     packer: Packer,
     /// Where there is an overflow queue.
     drainer: Option<Drainer>,
-    overflow: Option<Arc<Detour>>,
     acceptor: Arc<Acceptor>,
     budget: Arc<Budget>,
     health: Health,
@@ -93,7 +92,6 @@ impl Gateway {
         let patience = config.patience(overflow.as_ref());
         let detour = overflow.map(|overflow| Detour::new(overflow, &config));
         let drainer = detour.clone().map(|detour| Drainer::new(stream.clone(), detour, part.clone()));
-        let overflow = detour.clone();
         let flusher = Flusher { stream, detour, shards: shards.clone(), env: env.clone(), patience };
         let packer = Packer::new(inbox, flusher, &config, part);
         let acceptor = Arc::new(Acceptor {
@@ -108,19 +106,7 @@ impl Gateway {
         let budget = Budget::new(in_flight_bytes_max);
         metrics::show_bounds(&budget, &config);
         let admin_is_elsewhere = false;
-        Ok(Gateway {
-            config,
-            identity,
-            keys,
-            shards,
-            packer,
-            drainer,
-            overflow,
-            acceptor,
-            budget,
-            health,
-            admin_is_elsewhere,
-        })
+        Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere })
     }
 
     /// Leaves metrics, and the reasons for not being ready, to the admin routes of the process, where it has them.
@@ -131,19 +117,8 @@ impl Gateway {
 
     /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
-        let Gateway {
-            config,
-            identity,
-            keys,
-            shards,
-            packer,
-            drainer,
-            overflow,
-            acceptor,
-            budget,
-            health,
-            admin_is_elsewhere,
-        } = self;
+        let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere } =
+            self;
         let publisher = Publisher {
             acceptor: acceptor.clone(),
             budget: budget.clone(),
@@ -170,7 +145,6 @@ impl Gateway {
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
                 drained(drainer, stop.clone()),
-                watched(overflow, stop.clone()),
                 reload::keep_fresh(identity, keys, stop),
             )
         };
@@ -182,16 +156,9 @@ impl Gateway {
     }
 }
 
-async fn watched(overflow: Option<Arc<Detour>>, stop: Stop) -> anyhow::Result<()> {
-    match overflow {
-        Some(detour) => detour.watch(stop).await,
-        None => Ok(()),
-    }
-}
-
 async fn drained(drainer: Option<Drainer>, stop: Stop) -> anyhow::Result<()> {
-    match drainer {
-        Some(drainer) => drainer.run(stop).await,
-        None => Ok(()),
+    if let Some(drainer) = drainer {
+        drainer.run(stop).await;
     }
+    Ok(())
 }

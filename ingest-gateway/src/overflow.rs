@@ -93,7 +93,7 @@ impl Detour {
     }
 
     /// Shows how much waits in the queue, until `stop`.
-    pub(crate) async fn watch(&self, stop: Stop) -> anyhow::Result<()> {
+    pub(crate) async fn watch(&self, stop: Stop) {
         while !stop.is_cancelled() {
             match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.depth()).await {
                 Ok(Ok(messages)) => METRICS.overflow_messages.set(i64::try_from(messages).unwrap_or(i64::MAX)),
@@ -102,7 +102,6 @@ impl Detour {
             }
             stop.run_until_cancelled(tokio::time::sleep(DEPTH_PAUSE)).await;
         }
-        Ok(())
     }
 
     /// Sends records; one result for each.
