@@ -25,5 +25,5 @@ mod world;
 
 pub use run::{Report, run};
 pub use scenario::{Keys, Off, PROTOCOL, SWITCHED_OFF, Scenario, Windows};
-pub use search::{first_broken, for_each_seed};
+pub use search::{first_that_shows, for_each_seed, schedule_of};
 pub use world::{Keep, Statistics};

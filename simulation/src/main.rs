@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use simulation::{Keep, PROTOCOL, Report, SWITCHED_OFF, Scenario, Statistics, for_each_seed, run};
+use simulation::{Keep, PROTOCOL, Report, SWITCHED_OFF, Scenario, Statistics, for_each_seed, run, schedule_of};
 use std::process::ExitCode;
 
 /// Runs simulated worlds and judges them by the product's promise
@@ -58,10 +58,13 @@ fn replay(seed: u64, scenario: Scenario) -> u64 {
     complain(&report)
 }
 
-/// Runs seeds and prints every one that breaks the promise; how many do.
+/// Runs seeds and prints every one that breaks the promise, the first with its schedule; how many do.
 fn search(seeds: std::ops::Range<u64>, scenario_of: impl Fn(u64) -> Scenario + Sync) -> u64 {
     let (mut broken, mut statistics) = (0, Statistics::new());
     for_each_seed(seeds.clone(), scenario_of, |report| {
+        if broken == 0 && !report.findings.is_empty() {
+            schedule_of(&report).iter().for_each(|line| println!("{line}"));
+        }
         broken += complain(&report);
         report.statistics.iter().for_each(|(what, count)| *statistics.entry(what).or_default() += count);
     });

@@ -51,7 +51,7 @@ impl Backends {
             clean: Arc::new(self.clean.clone()),
             ledger: Arc::new(self.ledger.clone()),
             env: Env::of(self.world.clone(), Arc::new(Signature { world: self.world.clone(), memory })),
-            window_ids_max: memory.ids_max,
+            budget: dedup_service::budget::Budget::new(memory.ids_max),
             config,
             rules: self.world.rules(),
         };

@@ -71,11 +71,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether something was lost, doubled or invented, or an audit or a halt noticed something. What only hangs or
-    /// panics does not count.
-    pub fn breaks_the_promise(&self) -> bool {
-        const KINDS: [&str; 7] = ["loss ", "dup ", "invented ", "audit", "reader", "halt", "object "];
-        self.findings.iter().any(|finding| KINDS.iter().any(|kind| finding.starts_with(kind)))
+    /// Whether a finding is of one of these kinds, as `loss live` or `dup final`.
+    pub fn shows(&self, ways: &[&str]) -> bool {
+        self.findings.iter().any(|finding| ways.iter().any(|way| finding.starts_with(way)))
     }
 
     /// What went wrong, and how to see it again.

@@ -27,8 +27,13 @@ pub fn for_each_seed(seeds: Range<u64>, scenario_of: impl Fn(u64) -> Scenario + 
     });
 }
 
-/// The first of `seeds` whose world breaks the promise, or would let an audit or a reader notice something.
-pub fn first_broken(seeds: Range<u64>, scenario: Scenario) -> Option<Report> {
+/// The first of `seeds` whose world breaks the promise in one of these ways, as `loss live` or `dup final`.
+pub fn first_that_shows(ways: &[&str], seeds: Range<u64>, scenario: Scenario) -> Option<Report> {
     let mut reports = seeds.map(|seed| run(seed, scenario, Keep::HashOnly));
-    reports.find(Report::breaks_the_promise)
+    reports.find(|report| report.shows(ways))
+}
+
+/// The schedule of a world that has been judged: step, actor, call and what became of it, line by line.
+pub fn schedule_of(report: &Report) -> Vec<String> {
+    run(report.seed, report.scenario, Keep::Lines).schedule
 }

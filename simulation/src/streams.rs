@@ -199,6 +199,10 @@ impl SimStream {
 
 #[async_trait]
 impl Stream for SimStream {
+    fn name(&self) -> &str {
+        self.name
+    }
+
     fn incarnation(&self) -> &str {
         self.name
     }

@@ -138,6 +138,10 @@ fn shards_of(prefix: &str, ranges: Vec<HashRange>) -> Vec<Shard> {
 
 #[async_trait]
 impl Stream for MemoryStream {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
     fn incarnation(&self) -> &str {
         "memory"
     }

@@ -43,7 +43,7 @@ async fn every_layout_and_encoding_is_understood() {
         ("text/plain", batch.into_bytes()),
     ];
     for (content_type, body) in layouts {
-        for encoding in ["identity", "gzip", "deflate", "zstd"] {
+        for encoding in ["identity", "gzip", "deflate", "zstd", "br"] {
             let answer = house
                 .post_with(&[("content-type", content_type), ("content-encoding", encoding)], encode(encoding, &body))
                 .await;
@@ -54,7 +54,7 @@ async fn every_layout_and_encoding_is_understood() {
             );
         }
     }
-    assert_eq!(house.stream.events().len(), 5 * 4 * 3);
+    assert_eq!(house.stream.events().len(), 5 * 5 * 3);
 }
 
 fn encode(encoding: &str, body: &[u8]) -> Vec<u8> {
@@ -63,10 +63,20 @@ fn encode(encoding: &str, body: &[u8]) -> Vec<u8> {
         "gzip" => GzEncoder::new(body, Compression::fast()).read_to_end(&mut encoded),
         "deflate" => ZlibEncoder::new(body, Compression::fast()).read_to_end(&mut encoded),
         "zstd" => return zstd::encode_all(body, 1).unwrap(),
+        "br" => return brotli(body),
         _ => return body.to_vec(),
     }
     .unwrap();
     encoded
+}
+
+/// As RFC 7932 has it: one meta-block that is not compressed, and an empty last one.
+fn brotli(body: &[u8]) -> Vec<u8> {
+    const UNCOMPRESSED: u32 = 1 << 20;
+    const LAST_AND_EMPTY: u8 = 0b11;
+    let length = u32::from(u16::try_from(body.len() - 1).unwrap());
+    let [first, second, third, _] = (UNCOMPRESSED | length << 4).to_le_bytes();
+    [&[first, second, third], body, &[LAST_AND_EMPTY]].concat()
 }
 
 fn message(k: u32) -> v1::Event {

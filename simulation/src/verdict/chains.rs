@@ -51,7 +51,7 @@ fn was_short(chains: &BTreeMap<ChainId, DedupChain>, later: &Decided, memory: Me
             }
         }
     }
-    lanes.iter().any(|ids| ids.len() >= memory.ids_max)
+    lanes.iter().map(BTreeSet::len).sum::<usize>() >= memory.ids_max
 }
 
 /// Whether whoever accepted `later` had to know of `earlier`.
