@@ -138,16 +138,48 @@ data "aws_iam_policy_document" "dedup_service" {
   }
 
   statement {
-    sid = "Ledger"
-    actions = [
-      "dynamodb:BatchWriteItem",
-      "dynamodb:DeleteItem",
-      "dynamodb:DescribeContinuousBackups",
-      "dynamodb:DescribeTable",
-      "dynamodb:PutItem",
-      "dynamodb:Query",
-    ]
+    sid       = "Ledger"
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Query"]
     resources = [aws_dynamodb_table.ledger.arn]
+  }
+
+  # Entries, the list of chains and leases: new ones, and the changes that their conditions allow. Nothing of another stage's.
+  statement {
+    sid       = "LedgerEntries"
+    actions   = ["dynamodb:PutItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["chain/dedup/*", "chain/void/*", "chains", "leases"]
+    }
+  }
+
+  # Old entries go in batches, and of no other chains: a head that is deleted gives ordinals out twice.
+  statement {
+    sid       = "LedgerTrim"
+    actions   = ["dynamodb:BatchWriteItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["chain/dedup/*"]
+    }
+  }
+
+  # Single items are deleted among the leases alone: that of a shard that has ended, or of a worker that is gone.
+  statement {
+    sid       = "Leases"
+    actions   = ["dynamodb:DeleteItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["leases"]
+    }
   }
 
   # How long copies may wait there decides how long decisions are kept.
@@ -170,8 +202,8 @@ data "aws_iam_policy_document" "dedup_service" {
   }
 }
 
-# Reads the clean stream, announces in the ledger, creates objects under live/. Deletes none, and no slot of the ledger;
-# the one item that it deletes there is a lease of a shard that has ended.
+# Reads the clean stream, announces in the ledger, creates objects under live/. Deletes none of them, and no entry of the
+# ledger: the compactor trims what writers announced.
 data "aws_iam_policy_document" "writer_service" {
   statement {
     sid = "CleanStream"
@@ -206,15 +238,35 @@ data "aws_iam_policy_document" "writer_service" {
   }
 
   statement {
-    sid = "Ledger"
-    actions = [
-      "dynamodb:DeleteItem",
-      "dynamodb:DescribeContinuousBackups",
-      "dynamodb:DescribeTable",
-      "dynamodb:PutItem",
-      "dynamodb:Query",
-    ]
+    sid       = "Ledger"
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Query"]
     resources = [aws_dynamodb_table.ledger.arn]
+  }
+
+  # Entries, the list of chains and leases: new ones, and the changes that their conditions allow. Nothing of another stage's.
+  statement {
+    sid       = "LedgerEntries"
+    actions   = ["dynamodb:PutItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["chain/writer/*", "chains", "leases"]
+    }
+  }
+
+  # Single items are deleted among the leases alone: that of a shard that has ended, or of a worker that is gone.
+  statement {
+    sid       = "Leases"
+    actions   = ["dynamodb:DeleteItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["leases"]
+    }
   }
 
   # Without any prefix: who may not list is told «access denied» where an object is absent.
@@ -250,15 +302,35 @@ data "aws_iam_policy_document" "writer_service" {
 # Plans in the ledger, reads the lake, creates under final/ and dropped/, and deletes: under live/ and nowhere else.
 data "aws_iam_policy_document" "compactor" {
   statement {
-    sid = "Ledger"
-    actions = [
-      "dynamodb:BatchWriteItem",
-      "dynamodb:DescribeContinuousBackups",
-      "dynamodb:DescribeTable",
-      "dynamodb:PutItem",
-      "dynamodb:Query",
-    ]
+    sid       = "Ledger"
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Query"]
     resources = [aws_dynamodb_table.ledger.arn]
+  }
+
+  # Entries, the list of chains: new ones, and the changes that their conditions allow. Nothing of another stage's.
+  statement {
+    sid       = "LedgerEntries"
+    actions   = ["dynamodb:PutItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["chain/plan/*", "chains"]
+    }
+  }
+
+  # Old entries go in batches, and of no other chains: a head that is deleted gives ordinals out twice.
+  statement {
+    sid       = "LedgerTrim"
+    actions   = ["dynamodb:BatchWriteItem"]
+    resources = [aws_dynamodb_table.ledger.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["chain/writer/*"]
+    }
   }
 
   statement {

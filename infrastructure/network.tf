@@ -1,4 +1,5 @@
-# Tasks have no public address and no way out: they reach AWS through endpoints in their own network.
+# Tasks have no public address and no way out: they reach AWS through endpoints in their own network, and a collector there
+# where one is named.
 
 locals {
   # What a task talks to without a gateway endpoint: its image, its logs, its key's secrets, streams and queues.
@@ -141,6 +142,40 @@ resource "aws_vpc_security_group_egress_rule" "tasks_to_gateway_endpoints" {
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
+}
+
+# Who watches, by service and place in the list: which groups they are may only be known once they are made.
+locals {
+  watching = {
+    for pair in setproduct(keys(local.task_groups), range(length(var.monitoring_security_group_ids))) : join("-", pair) => {
+      service = pair[0]
+      group   = local.task_groups[pair[0]]
+      watcher = var.monitoring_security_group_ids[pair[1]]
+    }
+  }
+  sending = { for name, pair in local.watching : name => pair if var.otlp_endpoint != null && contains(local.traced_services, pair.service) }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "monitoring" {
+  for_each = local.watching
+
+  security_group_id            = each.value.group
+  referenced_security_group_id = each.value.watcher
+  description                  = "Health and figures of ${each.value.service}"
+  ip_protocol                  = "tcp"
+  from_port                    = local.admin_port
+  to_port                      = local.admin_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "tasks_to_collector" {
+  for_each = local.sending
+
+  security_group_id            = each.value.group
+  referenced_security_group_id = each.value.watcher
+  description                  = "Spans of ${each.value.service}"
+  ip_protocol                  = "tcp"
+  from_port                    = local.otlp_port
+  to_port                      = local.otlp_port
 }
 
 resource "aws_flow_log" "network" {

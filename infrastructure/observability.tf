@@ -60,13 +60,14 @@ locals {
 
   # What processes say of themselves, and no metric of AWS shows. `says` is a part of a line of their log.
   log_alarms = {
-    missing-events = {
+    ledger-went-back = {
       log_group   = module.audit.log_group_name
-      says        = "events are in no object: forward them again"
-      runbook     = "missing-events"
+      says        = "the ledger is not what it was: stop dedup and writer"
+      runbook     = "ledger-restored"
       threshold   = 0
       period      = 300
-      description = "Acknowledged events are in no object of the lake, though everything behind them has been written for longer than ${var.audit.missing_after}. They are late at best, and lost when the streams no longer keep their records, after ${var.stream_retention_hours} hours. Each look says so again, with origin, first ordinal and how many."
+      periods     = 1
+      description = "Chains of table ${var.name} are gone, end earlier or hold other entries than before: the table was restored from a backup, or items are gone from it. Numbers that were given to events are given away again, and the writer drops the new events in silence. Stop dedup-service and writer-service now. Each look says so again, with the chain and what is wrong."
     }
     conservation-stale = {
       log_group   = module.audit.log_group_name
@@ -74,6 +75,7 @@ locals {
       runbook     = "conservation-stale"
       threshold   = 5
       period      = 900
+      periods     = 1
       description = "The watch over the chains could not read them more than five times within 15 minutes. Nothing follows from that for events, but nobody would notice a missing one."
     }
     hole = {
@@ -82,6 +84,7 @@ locals {
       runbook     = "hole"
       threshold   = 0
       period      = 300
+      periods     = 1
       description = "A numbered event has not come to the writer for five minutes, though later ones have. It is on its way very late, or was never forwarded."
     }
     events-void = {
@@ -90,14 +93,16 @@ locals {
       runbook     = "voided-events"
       threshold   = 0
       period      = 300
+      periods     = 1
       description = "Decided events were given up, because the clean stream takes no record of theirs. They will never be in the lake; their ids and the reason are in the chain."
     }
     window-full = {
       log_group   = module.dedup_service.log_group_name
-      says        = "the window is full: its oldest ids left early"
+      says        = "the window is full"
       runbook     = "window-too-small"
       threshold   = 0
       period      = 3600
+      periods     = 1
       description = "Ids left the dedup window early. Copies that come later count as new events: twice in live/, once in final/ where both are of the same day. Raise dedup.window_ids_max together with dedup.memory."
     }
     raw-retention-not-raised = {
@@ -106,6 +111,7 @@ locals {
       runbook     = "lag-near-retention"
       threshold   = 0
       period      = 300
+      periods     = 1
       description = "dedup-service is behind by more than 80 % of what stream ${var.name}-raw keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
     }
     clean-retention-not-raised = {
@@ -114,6 +120,7 @@ locals {
       runbook     = "lag-near-retention"
       threshold   = 0
       period      = 300
+      periods     = 1
       description = "writer-service is behind by more than 80 % of what stream ${var.name}-clean keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
     }
     dedup-leases-lost = {
@@ -122,6 +129,7 @@ locals {
       runbook     = "lease-thrash"
       threshold   = 10
       period      = 1800
+      periods     = 1
       description = "Workers of dedup-service have taken shards from each other more than ten times within half an hour. Events are late, none is lost or doubled."
     }
     writer-leases-lost = {
@@ -130,6 +138,7 @@ locals {
       runbook     = "lease-thrash"
       threshold   = 10
       period      = 1800
+      periods     = 1
       description = "Workers of writer-service have taken shards from each other more than ten times within half an hour. Events are late, none is lost or doubled."
     }
     uploads-fail = {
@@ -138,7 +147,81 @@ locals {
       runbook     = "uploads-fail"
       threshold   = 20
       period      = 900
+      periods     = 1
       description = "The lake has not taken objects for a while. The writer tries again until it does: events are late, none is lost while the clean stream keeps its records."
+    }
+    dedup-chain-conflicts = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "holds another owner's entry"
+      runbook     = "chain-conflict-storm"
+      threshold   = 10
+      period      = 600
+      periods     = 1
+      description = "Owners of the same shards of dedup-service have met in their chains more than ten times within 10 minutes. The chain lets one of them through, so no event is lost or doubled; the work of the other is thrown away, and events are late."
+    }
+    writer-chain-conflicts = {
+      log_group   = module.writer_service.log_group_name
+      says        = "holds another owner's entry"
+      runbook     = "chain-conflict-storm"
+      threshold   = 10
+      period      = 600
+      periods     = 1
+      description = "Owners of the same shards of writer-service have met in their chains more than ten times within 10 minutes. The chain lets one of them through, so no event is lost or doubled; the work of the other is thrown away, and events are late."
+    }
+    dedup-shard-without-parent = {
+      log_group   = module.dedup_service.log_group_name
+      says        = "the shard waits for its parent, which the stream no longer lists"
+      runbook     = "shard-without-parent"
+      threshold   = 0
+      period      = 300
+      periods     = 1
+      description = "Stream ${var.name}-raw no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
+    }
+    writer-shard-without-parent = {
+      log_group   = module.writer_service.log_group_name
+      says        = "the shard waits for its parent, which the stream no longer lists"
+      runbook     = "shard-without-parent"
+      threshold   = 0
+      period      = 300
+      periods     = 1
+      description = "Stream ${var.name}-clean no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
+    }
+    quarantine-surge = {
+      log_group   = module.ingest_gateway.log_group_name
+      says        = "a source sends many invalid events"
+      runbook     = "quarantine-surge"
+      threshold   = 0
+      period      = 300
+      periods     = 2
+      description = "More than one event in twenty of a source has been invalid for 10 minutes. They are durable in quarantine, once each, with the reason, and can be replayed once repaired; until then analysts do not see them. The line names the source, and how many of its events were invalid."
+    }
+  }
+
+  # What the watch over the chains says at each look: figures, by their names in the line.
+  conserved = {
+    says    = "the chains were read"
+    figures = ["accepted", "duplicates", "in_flight", "live", "missing", "quarantined", "unknown", "void"]
+  }
+
+  # Lines that have to come again and again. That one does not is what is wrong, whether its process failed, was killed before
+  # it could say anything, hangs, or was never started. A new installation shows the alarm until the first of them.
+  expected_lines = {
+    conservation-silent = {
+      log_group   = module.audit.log_group_name
+      says        = local.conserved.says
+      runbook     = "conservation-stale"
+      period      = 300
+      periods     = 3
+      description = "Nobody has read the chains for 15 minutes. Nothing follows from that for events, but a missing one would not be noticed. Look at the tasks of ECS service audit and at its log."
+    }
+    compaction-not-done = {
+      log_group = module.compactor.log_group_name
+      says      = "past days are planned, swept and trimmed"
+      runbook   = "compaction-behind"
+      period    = 3600
+      # A day, and by how much longer than the last one a night may take.
+      periods     = 30
+      description = "No nightly compaction has come to its end for 30 hours. Nothing is lost; final objects are late, live ones cost storage, and the next night makes up for it. Look at the last task of schedule ${var.name}-compaction, at the reason why it stopped, and at the log of the compactor; run it by hand as infrastructure/README.md says."
     }
   }
 }
@@ -324,8 +407,69 @@ resource "aws_cloudwatch_metric_alarm" "said" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.threshold
   period              = each.value.period
-  evaluation_periods  = 1
+  evaluation_periods  = each.value.periods
   treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_log_metric_filter" "conserved" {
+  for_each = toset(local.conserved.figures)
+
+  name           = "conserved-${each.key}"
+  log_group_name = module.audit.log_group_name
+  pattern        = "{ $.fields.message = \"${local.conserved.says}\" }"
+
+  metric_transformation {
+    namespace = var.name
+    name      = "conserved-${each.key}"
+    value     = "$.fields.${each.key}"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "missing_events" {
+  alarm_name          = "${var.name}-missing-events"
+  alarm_description   = "Acknowledged events are in no object of the lake, though everything behind them has been written for longer than ${var.audit.missing_after}. They are late at best, and lost when the streams no longer keep their records, after ${var.stream_retention_hours} hours. The log of service audit has an error line for each origin, with the first ordinal and how many. Runbook: deploy/runbooks/missing-events.md"
+  namespace           = var.name
+  metric_name         = aws_cloudwatch_log_metric_filter.conserved["missing"].metric_transformation[0].name
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 300
+  evaluation_periods  = 1
+  # That nobody looked has an alarm of its own.
+  treat_missing_data = "ignore"
+  alarm_actions      = var.alarm_actions
+  ok_actions         = var.alarm_actions
+}
+
+resource "aws_cloudwatch_log_metric_filter" "expected" {
+  for_each = local.expected_lines
+
+  name           = each.key
+  log_group_name = each.value.log_group
+  pattern        = "\"${each.value.says}\""
+
+  metric_transformation {
+    namespace = var.name
+    name      = each.key
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "silent" {
+  for_each = local.expected_lines
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} Runbook: deploy/runbooks/${each.value.runbook}.md"
+  namespace           = var.name
+  metric_name         = aws_cloudwatch_log_metric_filter.expected[each.key].metric_transformation[0].name
+  statistic           = "Sum"
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  period              = each.value.period
+  evaluation_periods  = each.value.periods
+  treat_missing_data  = "breaching"
   alarm_actions       = var.alarm_actions
   ok_actions          = var.alarm_actions
 }
@@ -402,6 +546,21 @@ locals {
       title   = "Processes that ended with an error"
       stat    = "Sum"
       metrics = [for service in keys(local.ecs_services) : [var.name, "${service}-failures"]]
+    },
+    {
+      title   = "Events that the chains know"
+      stat    = "Maximum"
+      metrics = [for figure in ["accepted", "live", "duplicates", "quarantined", "void"] : [var.name, "conserved-${figure}"]]
+    },
+    {
+      title   = "Events on their way"
+      stat    = "Maximum"
+      metrics = [[var.name, "conserved-in_flight"]]
+    },
+    {
+      title   = "Missing events: must be 0"
+      stat    = "Maximum"
+      metrics = [[var.name, "conserved-missing"], [var.name, "conserved-unknown"]]
     },
   ]
 }

@@ -8,6 +8,16 @@ output "endpoint_zone_id" {
   value       = aws_lb.gateway.zone_id
 }
 
+output "network_id" {
+  description = "The network, for a Prometheus or a collector in it; see monitoring_security_group_ids."
+  value       = aws_vpc.network.id
+}
+
+output "private_subnet_ids" {
+  description = "Subnets of the tasks."
+  value       = aws_subnet.private[*].id
+}
+
 output "load_balancer_arn" {
   description = "For a web ACL of the company's own."
   value       = aws_lb.gateway.arn

@@ -34,6 +34,16 @@ locals {
     FOREBAY_SHUTDOWN_GRACE = "${var.shutdown_grace_seconds}s"
   })
 
+  # Services that send spans, the port that these go to, and what such a service gets.
+  traced_services = ["ingest-gateway", "dedup-service", "writer-service"]
+  otlp_port       = var.otlp_endpoint == null ? null : tonumber(regex(":([0-9]+)/?$", var.otlp_endpoint)[0])
+  traced = merge(local.draining, var.otlp_endpoint == null ? {} : {
+    FOREBAY_OTLP_ENDPOINT = var.otlp_endpoint
+    FOREBAY_TRACE_SAMPLE  = var.trace_sample
+    }, var.otlp_metrics_every == null ? {} : {
+    FOREBAY_OTLP_METRICS_EVERY = var.otlp_metrics_every
+  })
+
   # What all services have in common.
   common = {
     cluster_name         = aws_ecs_cluster.cluster.name
@@ -121,7 +131,7 @@ module "ingest_gateway" {
     { target_group_arn = aws_lb_target_group.grpc.arn, port = local.grpc_port },
   ]
 
-  environment = merge(local.draining, {
+  environment = merge(local.traced, {
     FOREBAY_HTTP_ADDR    = "0.0.0.0:${local.http_port}"
     FOREBAY_GRPC_ADDR    = "0.0.0.0:${local.grpc_port}"
     FOREBAY_CORS_ORIGINS = var.cors_origins
@@ -154,7 +164,7 @@ module "dedup_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["raw"]
 
-  environment = merge(local.draining, {
+  environment = merge(local.traced, {
     FOREBAY_WINDOW         = "${var.dedup_window_hours}h"
     FOREBAY_WINDOW_IDS_MAX = tostring(var.dedup.window_ids_max)
     FOREBAY_DEDUP_LINGER   = var.dedup_linger
@@ -180,7 +190,7 @@ module "writer_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["clean"]
 
-  environment = merge(local.draining, {
+  environment = merge(local.traced, {
     FOREBAY_FLUSH_INTERVAL = var.flush_interval
     FOREBAY_FAN_OUT        = tostring(var.fan_out)
     FOREBAY_WRITER_MEMORY  = var.writer.row_memory

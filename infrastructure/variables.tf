@@ -195,6 +195,11 @@ variable "audit" {
   description = "The watch over the chains: pause between two looks, how long an event may be on its way, though what comes behind it is written, before it is missing, and the size of its one task."
   type        = object({ every = string, missing_after = string, cpu = number, memory = number })
   default     = { every = "1m", missing_after = "10m", cpu = 256, memory = 512 }
+
+  validation {
+    condition     = can(regex("^([1-9][0-9]?s|[1-5]m(in)?)$", var.audit.every))
+    error_message = "audit.every must be from 1s to 5m: the alarm conservation-silent waits 15 minutes for a look."
+  }
 }
 
 # Operation
@@ -203,6 +208,45 @@ variable "alarm_actions" {
   description = "ARNs of what an alarm notifies, such as an SNS topic that pages somebody. Without any, alarms only show in CloudWatch."
   type        = list(string)
   default     = []
+}
+
+variable "monitoring_security_group_ids" {
+  description = "Security groups of whoever watches from inside the network, such as a Prometheus or a collector: they may read health and figures of every task, and tasks reach the collector of otlp_endpoint there. None leaves that to CloudWatch."
+  type        = list(string)
+  default     = []
+}
+
+variable "otlp_endpoint" {
+  description = "Collector that gateway, dedup and writer send spans to, by OTLP over gRPC, as in http://collector.example.internal:4317. Null for none: nothing is traced."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.otlp_endpoint == null || can(regex("^http://[^/:]+:[0-9]+/?$", var.otlp_endpoint))
+    error_message = "otlp_endpoint must be http://, a host, and the port that the collector takes OTLP over gRPC at."
+  }
+
+  validation {
+    condition     = var.otlp_endpoint == null || length(var.monitoring_security_group_ids) > 0
+    error_message = "otlp_endpoint needs the collector's security group in monitoring_security_group_ids: tasks get out to nobody else."
+  }
+}
+
+variable "otlp_metrics_every" {
+  description = "How often gateway, dedup and writer send their metrics to otlp_endpoint as well, as in 60s. Null for never."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.otlp_metrics_every == null || var.otlp_endpoint != null
+    error_message = "otlp_metrics_every needs otlp_endpoint, where metrics are sent to."
+  }
+}
+
+variable "trace_sample" {
+  description = "Fraction of requests that are traced where there is an otlp_endpoint."
+  type        = string
+  default     = "0.1%"
 }
 
 variable "log_retention_days" {

@@ -52,6 +52,13 @@ impl Calls {
         }
     }
 
+    /// Makes several calls, of which each may be repeated, within the deadline of one. What is under way then is given up, and
+    /// whether it takes effect is not known.
+    pub async fn within<T, E: From<Failure>>(&self, calls: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let late = |_| Err(Failure::Unavailable(format!("undecided after {:?}", self.deadline)).into());
+        tokio::time::timeout(self.deadline, calls).await.unwrap_or_else(late)
+    }
+
     /// A pause before attempt `attempt + 1`: anything up to a bound that doubles with each.
     pub fn pause(&self, attempt: u32) -> Duration {
         let bound = PAUSE_MAX.min(PAUSE_FIRST * 2u32.saturating_pow(attempt.min(16)));
@@ -108,6 +115,27 @@ mod tests {
             .await;
         assert_eq!(outcome, Err(Failure::Unavailable("silence".into())));
         assert!(started.elapsed() < Duration::from_secs(10) && made.get() > 5, "{} calls", made.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_calls_share_one_deadline() {
+        let (calls, started) = (calls(), Instant::now());
+        let made = Cell::new(0);
+        let slow = async || {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            made.set(made.get() + 1);
+            Ok::<_, Failure>(())
+        };
+        let outcome = calls
+            .within(async {
+                for _ in 0..3 {
+                    calls.repeat(slow).await?;
+                }
+                Ok::<_, Failure>(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
+        assert_eq!((made.get(), started.elapsed()), (2, Duration::from_secs(10)));
     }
 
     #[test]

@@ -41,18 +41,23 @@ impl Aws {
     /// instance), with `settings` above them. `seed` spreads the pauses of this process apart from those of others.
     pub async fn connect(settings: &Settings, seed: u64) -> Aws {
         metrics::register();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(settings.connect_timeout)
-            .operation_attempt_timeout(settings.call_timeout);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts.build());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(endpoint) = &settings.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        Aws { config: loader.load().await, calls: Calls::new(settings.call_deadline, seed), meter: Meter::default() }
+        Aws::over(loader.load().await, settings, seed)
+    }
+
+    /// What region, endpoints and credentials that were found already make with `settings`: every call is bounded, and none
+    /// is repeated by the SDK.
+    pub fn over(found: SdkConfig, settings: &Settings, seed: u64) -> Aws {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.connect_timeout)
+            .operation_attempt_timeout(settings.call_timeout);
+        let config = found.into_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts.build());
+        Aws { config: config.build(), calls: Calls::new(settings.call_deadline, seed), meter: Meter::default() }
     }
 }

@@ -73,11 +73,13 @@ impl OnAws {
             return Ok(stream.clone());
         }
         let fan_out = self.names.fan_out.then(|| reader.to_owned());
-        let Names { accept_trimmed, accept_gone, raise_retention, stream_check_every, .. } = self.names.clone();
+        let names = self.names.clone();
+        let Names { accept_trimmed, accept_gone, accept_made_again, raise_retention, stream_check_every, .. } = names;
         let options = KinesisOptions {
             fan_out,
             accept_trimmed,
             accept_gone,
+            accept_made_again,
             retention_max: raise_retention,
             watch_every: stream_check_every,
             ..KinesisOptions::new(name)

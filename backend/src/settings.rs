@@ -105,6 +105,12 @@ pub struct Names {
     #[arg(long, env = "FOREBAY_ACCEPT_GONE", value_delimiter = ',', value_name = "SHARD", value_parser = shard)]
     pub accept_gone: Vec<ShardId>,
 
+    /// Go on with a stream that has taken the place of the one of this incarnation, which a halt named: it was deleted and
+    /// made again, or a stream of another name was meant. What nobody had read of the old one is not in the lake. May be
+    /// given several times
+    #[arg(long, env = "FOREBAY_ACCEPT_MADE_AGAIN", value_delimiter = ',', value_name = "INCARNATION", value_parser = incarnation)]
+    pub accept_made_again: Vec<String>,
+
     /// Retention of a stream is doubled up to this where a service has left more than 80% of it behind; beyond 7d, AWS
     /// bills each byte that is kept. 0s never raises it
     #[arg(long, env = "FOREBAY_RAISE_RETENTION", default_value = "7d", value_parser = duration)]
@@ -117,6 +123,11 @@ pub struct Names {
 
 fn shard(text: &str) -> Result<ShardId, String> {
     if text.is_empty() { Err("it names no shard".to_string()) } else { Ok(ShardId::new(text)) }
+}
+
+fn incarnation(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_one { Ok(text.to_string()) } else { Err("it is no incarnation: those are letters and digits".to_string()) }
 }
 
 fn trimmed(text: &str) -> Result<(ShardId, Position), String> {
@@ -144,6 +155,11 @@ impl Cloud {
             "--overflow-queue and --task-queue are both {}: a worker would take records for tasks",
             names.task_queue
         );
+        ensure!(
+            !names.stream_check_every.is_zero(),
+            "--stream-check-every is 0s: the streams would be looked at all the time"
+        );
+        ensure!(!aws.call_timeout.is_zero(), "--aws-call-timeout is 0s: no call would have time for an answer");
         let named = [
             ("--raw-stream", &names.raw_stream),
             ("--clean-stream", &names.clean_stream),
@@ -191,6 +207,9 @@ mod tests {
             (&["--backend", "aws", "--table", ""], "--table is empty"),
             (&["--backend", "aws", "--task-queue", "forebay-overflow"], "--overflow-queue and --task-queue"),
             (&["--backend", "aws", "--aws-call-deadline", "28s"], "term of a lease"),
+            (&["--backend", "aws", "--stream-check-every", "0s"], "--stream-check-every"),
+            (&["--backend", "aws", "--aws-call-timeout", "0s"], "--aws-call-timeout"),
+            (&["--backend", "aws", "--accept-made-again", "raw/1"], "--accept-made-again"),
             (&["--backend", "gcp"], "gcp"),
         ];
         for (args, expected) in refused {

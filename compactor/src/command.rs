@@ -1,6 +1,6 @@
 //! What a process of the compactor does, as its command line has it.
 
-use crate::{Compactor, Worker, WorkerConfig, backlog, dead};
+use crate::{Compactor, Planned, Worker, WorkerConfig, backlog, dead};
 use anyhow::Context;
 use backend::TaskQueues;
 use clap::ValueEnum;
@@ -62,12 +62,20 @@ pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>, stop: &Stop
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        planned = compactor.plan_once(&*tasks, stop) => println!("{}", planned.context("plan")?),
+        planned = compactor.plan_once(&*tasks, stop) => tell(planned.context("plan")?, stop),
         halted = backlog::watch(compactor) => halted?,
         ended = dead::watch(dead, stop.clone()) => ended?,
         () = stopped => {}
     }
     Ok(())
+}
+
+/// Prints what was planned. The log says so too where nothing was cut short: an alarm waits for that line each night.
+fn tell(planned: Planned, stop: &Stop) {
+    println!("{planned}");
+    if !stop.is_cancelled() {
+        tracing::info!(%planned, "past days are planned, swept and trimmed");
+    }
 }
 
 fn needed(queues: Option<TaskQueues>) -> Result<TaskQueues, Misconfigured> {

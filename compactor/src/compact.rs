@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use lake::parquet_file::{self, Columns, FINAL_ROW_GROUP_BYTES, Identity, ObjectError, ObjectReader, batches_of};
-use lake::{Lake, LakeError};
+use lake::{Created, Lake, LakeError};
 use schema::v1::PlanEntry;
 use schema::{EventId, Table, columns};
 use std::fs;
@@ -244,21 +244,32 @@ impl Work<'_> {
                 self.plan.dropped_key
             )));
         }
-        self.create(dropped).await
+        self.create_object(dropped).await?;
+        Ok(())
     }
 
+    /// Creates a final object.
     pub(crate) async fn create(&self, finished: Finished) -> Result<(), CompactError> {
+        let (rows, bytes) = (finished.identity.rows, finished.content.bytes());
+        if self.create_object(finished).await? == Created::New {
+            METRICS.final_objects.inc();
+            METRICS.final_rows.inc_by(rows);
+            METRICS.final_bytes.inc_by(bytes as u64);
+        }
+        Ok(())
+    }
+
+    async fn create_object(&self, finished: Finished) -> Result<Created, CompactError> {
         let Finished { key, content, identity } = finished;
-        match content {
+        Ok(match content {
             Content::Bytes(bytes) => parquet_file::create_exactly(self.lake, &key, bytes, &identity).await?,
-            Content::File(path) => {
+            Content::File(path, _held) => {
                 let created = parquet_file::create_exactly_from_file(self.lake, &key, &path, &identity).await?;
                 // The folder goes in the end anyway; this only frees the disk earlier.
                 let _ = fs::remove_file(path);
                 created
             }
-        };
-        Ok(())
+        })
     }
 }
 

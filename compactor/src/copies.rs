@@ -5,7 +5,7 @@
 //! **Card**: what is needed of a row to tell. Cards are sorted by id, on disk where they don't fit in memory.
 
 use crate::error::{CompactError, spill};
-use crate::metrics::METRICS;
+use crate::held::{Held, MEMORY};
 use crate::spill::Spill;
 use arrow_array::RecordBatch;
 use schema::columns::{Place, places};
@@ -96,11 +96,15 @@ pub(crate) struct CopyFinder<'a> {
     files: Vec<File>,
     origins: Origins,
     filter: Filter,
+    held: Held,
 }
 
 impl<'a> CopyFinder<'a> {
     /// Holds about `bytes_max` of cards in memory. There will be `rows` rows.
     pub(crate) fn new(table: Table, rows: u64, bytes_max: usize, spill: &'a Spill) -> CopyFinder<'a> {
+        let filter = Filter::new(rows, bytes_max / 2);
+        let mut held = Held::nothing_of(&MEMORY);
+        held.set(filter.words.len() * size_of::<u64>());
         CopyFinder {
             table,
             spill,
@@ -108,7 +112,8 @@ impl<'a> CopyFinder<'a> {
             cards_max: (bytes_max / 2 / size_of::<Card>()).max(1),
             files: Vec::new(),
             origins: Origins::default(),
-            filter: Filter::new(rows, bytes_max / 2),
+            filter,
+            held,
         }
     }
 
@@ -143,7 +148,9 @@ impl<'a> CopyFinder<'a> {
     }
 
     fn push(&mut self, card: Card) -> Result<(), CompactError> {
+        let room = self.cards.capacity();
         self.cards.push(card);
+        self.held.add((self.cards.capacity() - room) * size_of::<Card>());
         if self.cards.len() >= self.cards_max { self.write() } else { Ok(()) }
     }
 
@@ -283,10 +290,12 @@ impl Filter {
 fn written(files: &Spill, cards: impl Iterator<Item = Result<Card, CompactError>>) -> Result<File, CompactError> {
     let (file, _) = files.file()?;
     let mut out = BufWriter::new(file);
+    let mut bytes = 0;
     for card in cards {
         out.write_all(&card?.to_bytes()).map_err(spill("write ids"))?;
-        METRICS.spilled_bytes.inc_by(CARD_BYTES as u64);
+        bytes += CARD_BYTES;
     }
+    files.note(bytes);
     let mut file = out.into_inner().map_err(|error| spill("write ids")(error.into_error()))?;
     file.rewind().map_err(spill("read ids"))?;
     Ok(file)

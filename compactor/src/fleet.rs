@@ -35,9 +35,17 @@ impl fmt::Display for Planned {
 
 /// Whether tasks of a plan that was open already are sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IfOpen {
+pub(crate) enum IfOpen {
     SendAgain,
     Leave,
+}
+
+impl IfOpen {
+    /// As a task that was handed out so often has it. Who had it before may have appended the next plan and not sent all its
+    /// tasks; tasks sent anew are first deliveries, so that they don't multiply.
+    pub(crate) fn after(deliveries: u32) -> IfOpen {
+        if deliveries > 1 { IfOpen::SendAgain } else { IfOpen::Leave }
+    }
 }
 
 impl Compactor {
@@ -62,10 +70,14 @@ impl Compactor {
         Ok(all)
     }
 
-    /// Plans what is left of a day whose last plan was made complete. Sends nothing for a plan that somebody else appended:
-    /// tasks that come late must not multiply.
-    pub(crate) async fn plan_on(&self, day: (Table, Day), tasks: &dyn Queue) -> Result<(), CompactError> {
-        let planned = self.plan_day(day, tasks, IfOpen::Leave).await?;
+    /// Plans what is left of a day whose last plan was made complete.
+    pub(crate) async fn plan_on(
+        &self,
+        day: (Table, Day),
+        tasks: &dyn Queue,
+        if_open: IfOpen,
+    ) -> Result<(), CompactError> {
+        let planned = self.plan_day(day, tasks, if_open).await?;
         tracing::info!(table = %day.0, day = %day.1, %planned, "planned on");
         Ok(())
     }

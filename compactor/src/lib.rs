@@ -20,6 +20,7 @@ mod discover;
 mod error;
 mod fleet;
 mod group;
+mod held;
 mod merge;
 pub mod metrics;
 mod nightly;
@@ -154,6 +155,7 @@ impl Compactor {
     /// A compactor that nobody asks for its health.
     pub fn of(parts: Parts) -> Compactor {
         metrics::register();
+        metrics::show_bounds(&parts.config);
         let lake = Patient(parts.lake.clone());
         Compactor { parts: Arc::new(parts), lake, discovery: Arc::default(), turn: Arc::default(), ready: None }
     }
@@ -240,7 +242,7 @@ impl Compactor {
         Ok(planned)
     }
 
-    /// Compacts past days every night, sweeps and trims every hour, until `stop`.
+    /// Compacts past days soon and then every night, sweeps and trims every hour, until `stop`.
     ///
     /// # Errors
     /// [`service::Halt`] only: what else goes wrong is logged and tried again.
@@ -248,7 +250,7 @@ impl Compactor {
         self.run_nightly(Night::Compact, &stop).await
     }
 
-    /// Plans past days for a fleet every night, sweeps and trims every hour, until `stop`.
+    /// Plans past days for a fleet soon and then every night, sweeps and trims every hour, until `stop`.
     ///
     /// # Errors
     /// [`service::Halt`] only: what else goes wrong is logged and tried again.

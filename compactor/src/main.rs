@@ -3,7 +3,8 @@
 use backend::Backend;
 use clap::Parser;
 use compactor::{Command, Compactor, Config, WorkerConfig, command};
-use service::{Env, Health, Process, Stop, Tasks, process};
+use service::metrics::push::Pushing;
+use service::{Env, Health, Process, Stop, Tasks, otlp, process};
 use std::process::ExitCode;
 
 const SERVICE: &str = "compactor";
@@ -29,6 +30,9 @@ struct Arguments {
     backend: backend::Settings,
 
     #[command(flatten)]
+    otlp: otlp::Settings,
+
+    #[command(flatten)]
     process: Process,
 }
 
@@ -41,8 +45,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
-    let Arguments { command, compactor, worker, backend, process } = arguments;
     let (env, health) = (Env::system(), Health::default());
+    let pushing = Pushing::start(&arguments.otlp, SERVICE, &health, &env)?;
+    let outcome = compact(arguments, env, health).await;
+    pushing.close().await;
+    outcome
+}
+
+async fn compact(arguments: Arguments, env: Env, health: Health) -> anyhow::Result<()> {
+    let Arguments { command, compactor, worker, backend, process, .. } = arguments;
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let queues = backend.tasks(worker.task_attempts_max).await?;
     let (ledger, lake) = (backend.ledger().await?, backend.lake().await?);

@@ -5,6 +5,7 @@
 
 use crate::block::{BLOCK_ROWS_MAX, Block, SortColumns, plain_bytes};
 use crate::error::{CompactError, halt};
+use crate::held::{Held, MEMORY};
 use crate::run::{FRAME_BYTES_MAX, Run, RunReader, RunWriter};
 use crate::spill::Spill;
 use arrow_array::RecordBatch;
@@ -16,10 +17,13 @@ use std::collections::VecDeque;
 /// Bytes of batches that a block may draw on beside those at the cursors.
 const LEFT_BEHIND_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 
-/// How many runs are merged at the same time within `bytes_max` of memory: a frame for each, plain and while it is read.
+/// Memory that a run takes while it is merged: a frame, plain and while it is read.
+const RUN_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
+/// How many runs are merged at the same time within `bytes_max` of memory.
 fn fan_in(bytes_max: usize) -> usize {
     const RUNS_MAX: usize = 64;
-    (bytes_max / (2 * FRAME_BYTES_MAX)).clamp(2, RUNS_MAX)
+    (bytes_max / RUN_BYTES_MAX).clamp(2, RUNS_MAX)
 }
 
 /// The rows of any number of runs, in order.
@@ -58,6 +62,7 @@ impl Cursor {
 #[derive(Debug)]
 pub(crate) struct Merge {
     table: Table,
+    _held: Held,
     cursors: Vec<Cursor>,
     /// Cursors with rows left: a heap, the one with the lowest row first.
     heap: Vec<usize>,
@@ -68,8 +73,16 @@ pub(crate) struct Merge {
 
 impl Merge {
     fn new(runs: Vec<Run>, table: Table) -> Result<Merge, CompactError> {
-        let mut merge =
-            Merge { table, cursors: Vec::new(), heap: Vec::new(), batches: Vec::new(), left_behind_bytes: 0 };
+        let mut held = Held::nothing_of(&MEMORY);
+        held.set(runs.len() * RUN_BYTES_MAX);
+        let mut merge = Merge {
+            table,
+            _held: held,
+            cursors: Vec::new(),
+            heap: Vec::new(),
+            batches: Vec::new(),
+            left_behind_bytes: 0,
+        };
         for run in runs {
             let mut run = RunReader::new(run, table.schema())?;
             if let Some(Block { batch, numbers }) = run.next()? {

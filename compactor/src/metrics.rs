@@ -1,8 +1,12 @@
 //! What the compactor counts and shows.
 
+use crate::config::Config;
+use crate::held;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
-use service::metrics::Set;
+use service::metrics::{Bound, Level, Set, show_bound};
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// All metrics of this crate.
 #[derive(Debug)]
@@ -13,6 +17,9 @@ pub(crate) struct Metrics {
     pub(crate) plans: IntCounter,
     pub(crate) rows: IntCounter,
     pub(crate) dropped: IntCounter,
+    pub(crate) final_objects: IntCounter,
+    pub(crate) final_rows: IntCounter,
+    pub(crate) final_bytes: IntCounter,
     pub(crate) spilled_bytes: IntCounter,
     pub(crate) tasks: IntCounterVec,
     pub(crate) dead_letters: IntGauge,
@@ -30,6 +37,9 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         plans: set.counter("plans_total", "Plans carried out"),
         rows: set.counter("rows_total", "Rows read from live objects"),
         dropped: set.counter("dropped_total", "Rows whose id was in the day already"),
+        final_objects: set.counter("final_objects_total", "Final objects written"),
+        final_rows: set.counter("final_rows_total", "Rows in those objects"),
+        final_bytes: set.counter("final_bytes_total", "Bytes of those objects"),
         spilled_bytes: set.counter("spilled_bytes_total", "Bytes spilled to disk"),
         tasks: set.counters("tasks_total", &["outcome"], "Tasks taken, by what became of them"),
         dead_letters: set.gauge("dead_letters", "Messages in the queue of dead letters, about"),
@@ -41,4 +51,22 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
 /// Registers them, so that each is shown before anything has happened.
 pub fn register() {
     LazyLock::force(&METRICS);
+}
+
+/// Shows how near compactions are to what they may hold, and what they spill to what the disk has for it.
+pub(crate) fn show_bounds(config: &Config) {
+    let used = |of: &AtomicUsize| of.load(Ordering::Relaxed) as f64;
+    let bytes_max = config.memory_bytes_max as f64;
+    show_bound(Bound::CompactorMemoryBytes, move || Level { used: used(&held::MEMORY), limit: bytes_max });
+    let folder: PathBuf = config.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    show_bound(Bound::CompactorSpillBytes, move || {
+        let spilled = used(&held::DISK);
+        Level { used: spilled, limit: spilled + free_bytes(&folder) }
+    });
+}
+
+/// What is free on the disk that a folder is on, or will be once it is made; nothing where the system does not tell.
+fn free_bytes(folder: &Path) -> f64 {
+    let disk = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) as f64
 }

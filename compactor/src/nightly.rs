@@ -11,6 +11,10 @@ use std::time::Duration;
 /// Time after midnight UTC at which past days are compacted, or planned: most of yesterday's events have come by then.
 const AFTER_MIDNIGHT: Duration = Duration::from_secs(10 * 60);
 
+/// Time after the start at which past days are compacted, or planned, for nights in which nothing ran: not in the first
+/// moments, when everything else begins.
+const CATCH_UP_AFTER: Duration = Duration::from_secs(2 * 60);
+
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Time after which a compaction or planning that failed is tried again.
@@ -30,7 +34,7 @@ pub(crate) enum Night {
 /// Compacts or plans, sweeps and trims when it is time, until it has to halt.
 pub(crate) async fn run(compactor: &Compactor, night: &Night) -> anyhow::Result<()> {
     let mut now = compactor.parts.env.now();
-    let (mut sweep_at, mut night_at) = (now, next_night(now));
+    let (mut sweep_at, mut night_at) = (now, next_night(now).min(now + micros(CATCH_UP_AFTER)));
     loop {
         if now >= sweep_at {
             sweep(compactor).await?;

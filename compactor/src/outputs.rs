@@ -7,6 +7,7 @@
 use crate::block::{Block, SortColumns};
 use crate::copies::Copies;
 use crate::error::{CompactError, halt, spill};
+use crate::held::{DISK, Held};
 use crate::plan::Planned;
 use crate::sort::Sorted;
 use crate::spill::Spill;
@@ -41,7 +42,18 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) enum Content {
     Bytes(Bytes),
-    File(PathBuf),
+    /// And the disk that it takes.
+    File(PathBuf, Held),
+}
+
+impl Content {
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::File(_, held) => held.bytes(),
+        }
+    }
 }
 
 /// The outputs of a plan that are still to be written.
@@ -189,7 +201,14 @@ fn finish(key: String, writer: ObjectWriter<Spool>) -> Result<Finished, CompactE
 struct Spool {
     spill: Arc<Spill>,
     memory: Vec<u8>,
-    disk: Option<(BufWriter<File>, PathBuf)>,
+    disk: Option<OnDisk>,
+}
+
+#[derive(Debug)]
+struct OnDisk {
+    out: BufWriter<File>,
+    path: PathBuf,
+    held: Held,
 }
 
 impl Spool {
@@ -200,9 +219,9 @@ impl Spool {
     fn finish(self) -> io::Result<Content> {
         match self.disk {
             None => Ok(Content::Bytes(self.memory.into())),
-            Some((out, path)) => {
+            Some(OnDisk { out, path, held }) => {
                 out.into_inner().map_err(io::IntoInnerError::into_error)?;
-                Ok(Content::File(path))
+                Ok(Content::File(path, held))
             }
         }
     }
@@ -212,17 +231,18 @@ impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.disk.is_none() && self.memory.len() + bytes.len() > IN_MEMORY_BYTES_MAX {
             let (file, path) = self.spill.file().map_err(io::Error::other)?;
-            let mut out = BufWriter::new(file);
-            out.write_all(&std::mem::take(&mut self.memory))?;
-            self.disk = Some((out, path));
+            let (mut out, mut held) = (BufWriter::new(file), Held::nothing_of(&DISK));
+            out.write_all(&self.memory)?;
+            held.set(std::mem::take(&mut self.memory).len());
+            self.disk = Some(OnDisk { out, path, held });
         }
         match &mut self.disk {
             None => self.memory.write(bytes),
-            Some((out, _)) => out.write(bytes),
+            Some(OnDisk { out, held, .. }) => out.write(bytes).inspect(|&written| held.add(written)),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.disk.as_mut().map_or(Ok(()), |(out, _)| out.flush())
+        self.disk.as_mut().map_or(Ok(()), |disk| disk.out.flush())
     }
 }

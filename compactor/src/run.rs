@@ -6,7 +6,6 @@
 
 use crate::block::{Block, plain_bytes};
 use crate::error::{CompactError, spill};
-use crate::metrics::METRICS;
 use crate::spill::Spill;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
@@ -27,7 +26,8 @@ const HEAD_BYTES: usize = 12;
 
 /// A run that is being written.
 #[derive(Debug)]
-pub(crate) struct RunWriter {
+pub(crate) struct RunWriter<'a> {
+    spill: &'a Spill,
     out: BufWriter<File>,
     plain: Vec<u8>,
 }
@@ -36,10 +36,10 @@ pub(crate) struct RunWriter {
 #[derive(Debug)]
 pub(crate) struct Run(File);
 
-impl RunWriter {
-    pub(crate) fn new(spill: &Spill) -> Result<RunWriter, CompactError> {
+impl<'a> RunWriter<'a> {
+    pub(crate) fn new(spill: &'a Spill) -> Result<RunWriter<'a>, CompactError> {
         let (file, _) = spill.file()?;
-        Ok(RunWriter { out: BufWriter::new(file), plain: Vec::new() })
+        Ok(RunWriter { spill, out: BufWriter::new(file), plain: Vec::new() })
     }
 
     pub(crate) fn write(&mut self, block: &Block) -> Result<(), CompactError> {
@@ -64,7 +64,7 @@ impl RunWriter {
             let count = u32::try_from(count).map_err(io::Error::other)?;
             self.out.write_all(&count.to_le_bytes())?;
         }
-        METRICS.spilled_bytes.inc_by((HEAD_BYTES + stored.len()) as u64);
+        self.spill.note(HEAD_BYTES + stored.len());
         self.out.write_all(&stored)
     }
 

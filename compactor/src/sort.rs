@@ -5,6 +5,7 @@
 
 use crate::block::{BLOCK_ROWS_MAX, Block, SortColumns};
 use crate::error::{CompactError, halt};
+use crate::held::{Held, MEMORY};
 use crate::merge::{Merge, merge};
 use crate::run::{Run, RunWriter};
 use crate::spill::Spill;
@@ -91,8 +92,9 @@ impl Sorted {
 }
 
 /// Rows as they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Chunk {
+    held: Held,
     batches: Vec<RecordBatch>,
     numbering: Numbering,
     rows: usize,
@@ -100,6 +102,20 @@ struct Chunk {
     /// Small batches, to be put together.
     small: Vec<RecordBatch>,
     small_rows: usize,
+}
+
+impl Default for Chunk {
+    fn default() -> Chunk {
+        Chunk {
+            held: Held::nothing_of(&MEMORY),
+            batches: Vec::new(),
+            numbering: Numbering::default(),
+            rows: 0,
+            bytes: 0,
+            small: Vec::new(),
+            small_rows: 0,
+        }
+    }
 }
 
 impl Chunk {
@@ -110,6 +126,7 @@ impl Chunk {
             self.rows += run.len();
         }
         self.bytes += batch.get_array_memory_size() + rows * SORT_BYTES_PER_ROW;
+        self.held.set(self.bytes);
         if rows >= BATCH_ROWS_MIN {
             self.put_together()?;
             self.batches.push(batch);
@@ -148,7 +165,8 @@ impl Chunk {
         }
         let places = Places { starts };
         let order = order(&columns, &places, rows);
-        Ok(SortedChunk { batches: self.batches, numbering: self.numbering, places, order, next: 0 })
+        let Chunk { held, batches, numbering, .. } = self;
+        Ok(SortedChunk { _held: held, batches, numbering, places, order, next: 0 })
     }
 }
 
@@ -264,6 +282,7 @@ impl<'a> Types<'a> {
 /// A chunk whose rows are handed out in order.
 #[derive(Debug)]
 pub(crate) struct SortedChunk {
+    _held: Held,
     batches: Vec<RecordBatch>,
     numbering: Numbering,
     places: Places,

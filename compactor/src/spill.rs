@@ -4,6 +4,8 @@
 //! its process lives; folders without a living process are what crashes left, and go when the next one is made.
 
 use crate::error::{CompactError, spill};
+use crate::held::{DISK, Held};
+use crate::metrics::METRICS;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ struct Made {
     dir: TempDir,
     _lock: File,
     files: u64,
+    /// What is in files that stay as long as the folder does.
+    held: Held,
 }
 
 impl Spill {
@@ -47,6 +51,14 @@ impl Spill {
         Ok((file, path))
     }
 
+    /// Takes note of bytes that were written to a file that stays as long as the folder does.
+    pub(crate) fn note(&self, bytes: usize) {
+        METRICS.spilled_bytes.inc_by(bytes as u64);
+        if let Some(made) = self.made().as_mut() {
+            made.held.add(bytes);
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn files(&self) -> u64 {
         self.made().as_ref().map_or(0, |made| made.files)
@@ -63,7 +75,7 @@ fn make(base: &Path) -> io::Result<Made> {
     let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
     let lock = File::create_new(dir.path().join(LOCK))?;
     lock.lock()?;
-    Ok(Made { dir, _lock: lock, files: 0 })
+    Ok(Made { dir, _lock: lock, files: 0, held: Held::nothing_of(&DISK) })
 }
 
 /// Removes the folders whose process is gone. One that has no lock file yet is being made.

@@ -9,6 +9,7 @@ use crate::compact::{Done, Work, completed_at};
 use crate::config::WorkerConfig;
 use crate::copies::Copies;
 use crate::error::CompactError;
+use crate::fleet::IfOpen;
 use crate::group::{Group, missing};
 use crate::metrics::METRICS;
 use crate::task::{DeadLetter, Task};
@@ -168,7 +169,7 @@ impl Worker {
             Ok(task) => task,
             Err(reason) => return Ok(self.bury(delivery, &reason).await?),
         };
-        match self.while_hidden(delivery, self.carry_out(day, task)).await {
+        match self.while_hidden(delivery, self.carry_out(day, task, IfOpen::after(delivery.deliveries))).await {
             Ok(outcome) => {
                 self.ack(delivery).await?;
                 Ok(outcome)
@@ -233,13 +234,13 @@ impl Worker {
         Ok(Outcome::Dead)
     }
 
-    async fn carry_out(&self, day: (Table, Day), task: Task) -> Result<Outcome, CompactError> {
+    async fn carry_out(&self, day: (Table, Day), task: Task, if_open: IfOpen) -> Result<Outcome, CompactError> {
         let (worker, more, tasks) = (self.clone(), task.more, self.tasks.clone());
         let number = task.plan;
         let labour = Box::pin(async move { worker.carry_out_here(day, &task).await });
         let outcome = self.compactor.labour(labour).await.map_err(|error| located(error, day, number))?;
         if more && outcome != Outcome::Done {
-            self.compactor.plan_on(day, &*tasks).await?;
+            self.compactor.plan_on(day, &*tasks, if_open).await?;
         }
         Ok(outcome)
     }

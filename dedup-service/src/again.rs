@@ -2,15 +2,17 @@
 //!
 //! The way to close a hole (PROTOCOL rule 25): the clean stream lost records, or gave them up before the writer had read
 //! them. The chain says what was decided, and the raw stream still has the events for as long as its retention lasts. Always
-//! safe, since the writer takes each ordinal once: one that was only late is dropped.
+//! safe, since the writer takes each ordinal once: one that was only late is dropped. Of what became void the chain itself
+//! has all that its **tombstone** says (rule 16).
 
 use crate::batch::{LANES, unit_of};
 use crate::chain;
 use crate::dedup::{self, Forward};
+use crate::retention::saved_voids;
 use ledger::{Ledger, Walk};
 use ownership::{OwnerError, RETRY_PAUSE};
-use schema::v1::{Decision, Void};
-use schema::{ChainId, HashKey, IntervalSet, Origin, Position, ShardId, record};
+use schema::v1::{CleanRecord, Decision, Void};
+use schema::{ChainId, HashKey, IntervalSet, Kind, Origin, Position, ShardId, record};
 use service::Halt;
 use std::collections::BTreeMap;
 use stream::{AppendError, NewRecord, ReadError, Stream};
@@ -60,34 +62,59 @@ impl Again<'_> {
     }
 
     async fn forward_chain(&self, chain: &ChainId, wanted: &Ordinals, outcome: &mut Outcome) -> Result<(), OwnerError> {
+        let mut wanted = wanted.clone();
         let genesis = chain::genesis(self.ledger, chain).await?;
         let genesis = genesis.ok_or_else(|| Halt(format!("chain {chain} is not in the ledger: it has lost it")))?;
         let (_, point) = chain::range_of(chain, &genesis)?;
         let shard = ShardId::new(&genesis.shard);
-        let voids = self.voids(chain).await?;
+        for void in self.voids(chain).await? {
+            self.send_tombstone(point, chain, &void, &mut wanted, outcome).await?;
+        }
         let mut walk = Walk::new(self.ledger, chain, 1);
         while let Some(slot) = walk.next().await? {
             let entry = chain::decision(chain, slot.number, slot.entry.bytes)?;
-            if !is_wanted(chain, &entry, wanted) {
+            if !is_wanted(chain, &entry, &wanted) {
                 continue;
             }
             let Some(forwards) = self.recall(chain, &shard, slot.number, &entry).await? else { continue };
             for forward in forwards {
-                if holds_some(&forward, wanted) {
-                    self.send(point, with_voids(forward, &voids), outcome).await?;
+                if holds_some(&forward.record, &wanted) {
+                    self.send(point, &forward.record, outcome).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Everything that the chain gave up on: it is said after the entry that it is about.
+    /// Everything that the chain gave up on, in entries that are there or are gone.
     async fn voids(&self, chain: &ChainId) -> Result<Vec<Void>, OwnerError> {
-        let (mut walk, mut voids) = (Walk::new(self.ledger, chain, 1), Vec::new());
+        let mut voids = saved_voids(self.ledger, chain).await?;
+        let mut walk = Walk::new(self.ledger, chain, 1);
         while let Some(slot) = walk.next().await? {
             voids.extend(chain::decision(chain, slot.number, slot.entry.bytes)?.voids);
         }
         Ok(voids)
+    }
+
+    /// Sends a void's tombstone where some of its ordinals are wanted, which they are not any more then.
+    async fn send_tombstone(
+        &self,
+        point: HashKey,
+        chain: &ChainId,
+        void: &Void,
+        wanted: &mut Ordinals,
+        outcome: &mut Outcome,
+    ) -> Result<(), OwnerError> {
+        let kind = Kind::try_from(void.kind).map_err(|_| Halt(format!("chain {chain} has a void of no known kind")))?;
+        let origin = Origin::of(chain, kind);
+        let tombstone = record::tombstone(&origin, void.first_ordinal, void.ids.clone());
+        if holds_some(&tombstone, wanted) {
+            self.send(point, &tombstone, outcome).await?;
+        }
+        if let Some(ordinals) = wanted.get_mut(&origin) {
+            ordinals.remove(void.first_ordinal, end_of(&tombstone));
+        }
+        Ok(())
     }
 
     /// What an entry decided; `None` where its raw records are gone.
@@ -112,16 +139,14 @@ impl Again<'_> {
         Ok(Some(dedup::recall(chain, number, entry, &units)?))
     }
 
-    async fn send(&self, point: HashKey, forward: Forward, outcome: &mut Outcome) -> Result<(), OwnerError> {
-        let (origin, first) = (Origin::new(&forward.record.origin), forward.record.first_ordinal);
-        let events = record::count(&forward.record.ids) as u64;
+    async fn send(&self, point: HashKey, clean: &CleanRecord, outcome: &mut Outcome) -> Result<(), OwnerError> {
         if !self.is_rehearsal {
-            self.append(NewRecord { point, bytes: record::encode(&forward.record) }).await?;
+            self.append(NewRecord { point, bytes: record::encode(clean) }).await?;
         }
         outcome.records += 1;
-        outcome.events += events;
-        if let Some(gone) = outcome.gone.get_mut(&origin) {
-            gone.remove(first, first + events);
+        outcome.events += record::count(&clean.ids) as u64;
+        if let Some(gone) = outcome.gone.get_mut(&Origin::new(&clean.origin)) {
+            gone.remove(clean.first_ordinal, end_of(clean));
         }
         Ok(())
     }
@@ -150,23 +175,16 @@ fn is_wanted(chain: &ChainId, entry: &Decision, wanted: &Ordinals) -> bool {
     })
 }
 
-fn holds_some(forward: &Forward, wanted: &Ordinals) -> bool {
-    let first = forward.record.first_ordinal;
-    let end = first + record::count(&forward.record.ids) as u64;
-    overlaps(wanted, &Origin::new(&forward.record.origin), first, end)
+fn holds_some(clean: &CleanRecord, wanted: &Ordinals) -> bool {
+    overlaps(wanted, &Origin::new(&clean.origin), clean.first_ordinal, end_of(clean))
+}
+
+/// The ordinal behind a record's last.
+fn end_of(clean: &CleanRecord) -> u64 {
+    clean.first_ordinal + record::count(&clean.ids) as u64
 }
 
 fn overlaps(wanted: &Ordinals, origin: &Origin, start: u64, end: u64) -> bool {
     let Some(ordinals) = wanted.get(origin) else { return false };
     ordinals.intervals().iter().any(|&(from, to)| from < end && start < to)
-}
-
-/// A tombstone in place of what the chain gave up on.
-fn with_voids(forward: Forward, voids: &[Void]) -> Forward {
-    let is_about =
-        |void: &&Void| (void.kind, void.first_ordinal) == (forward.record.kind, forward.record.first_ordinal);
-    match voids.iter().find(is_about) {
-        Some(void) => Forward { record: dedup::void(&forward, &void.reason).1, ..forward },
-        None => forward,
-    }
 }

@@ -13,6 +13,8 @@ use stream::Record;
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub position: Position,
+    /// When the stream took it, by the stream's clock.
+    pub arrived_at: i64,
     pub parts: Vec<RawRecord>,
     /// Where each of its events belongs.
     hashes: Vec<HashKey>,
@@ -57,13 +59,15 @@ pub fn unit_of(record: &Record) -> Result<Unit, Halt> {
     let ids: Vec<EventId> = parts.iter().flat_map(|part| record::ids(&part.ids)).collect();
     let mut hashes = Vec::new();
     hash_all(&ids, &mut hashes);
-    Ok(Unit { position: record.position.clone(), parts, hashes })
+    Ok(Unit { position: record.position.clone(), arrived_at: record.arrived_at, parts, hashes })
 }
 
 /// One part's place in a range.
 #[derive(Debug)]
 pub(crate) struct PartAt<'a> {
     pub(crate) part: &'a RawRecord,
+    /// When its unit arrived.
+    pub(crate) arrived_at: i64,
     /// Flattened place of its first event.
     pub(crate) first: u32,
     pub(crate) hashes: &'a [HashKey],
@@ -79,8 +83,9 @@ impl PartAt<'_> {
 /// Walks the parts of a range with their flattened places.
 pub(crate) fn parts(units: &[Unit]) -> impl Iterator<Item = PartAt<'_>> {
     let mut first = 0;
-    units.iter().flat_map(Unit::parts_with_hashes).map(move |(part, hashes)| {
-        let at = PartAt { part, first, hashes };
+    let all = units.iter().flat_map(|unit| unit.parts_with_hashes().map(|part| (unit.arrived_at, part)));
+    all.map(move |(arrived_at, (part, hashes))| {
+        let at = PartAt { part, arrived_at, first, hashes };
         first += hashes.len() as u32;
         at
     })

@@ -1,7 +1,8 @@
 //! Reading and writing the chain of a raw shard.
 
-use crate::dedup::State;
-use crate::window::{Window, minute_of};
+use crate::dedup::{State, Tally};
+use crate::window::minute_of;
+use crate::windows::Windows;
 use bytes::Bytes;
 use ledger::{Entry, Ledger};
 use ownership::OwnerError;
@@ -9,6 +10,7 @@ use prost::Message;
 use schema::v1::{Decision, DedupEntry, DedupGenesis, dedup_entry};
 use schema::{ChainId, EventId, HashKey, HashRange, ShardId, record};
 use service::Halt;
+use std::collections::BTreeSet;
 use std::iter::repeat_n;
 use stream::Stream;
 
@@ -30,6 +32,54 @@ pub fn prefix(raw: &dyn Stream) -> String {
 pub fn of_voids(chain: &ChainId) -> ChainId {
     let name = chain.as_str().strip_prefix(ChainId::DEDUP).unwrap_or(chain.as_str());
     ChainId::new(format!("{VOIDS}{name}"))
+}
+
+/// A chain of a stream that was there before this one.
+#[derive(Debug)]
+pub(crate) struct Before {
+    pub(crate) chain: ChainId,
+    /// As [`Decision::newest_through`].
+    pub(crate) newest_through: i64,
+    parents: Vec<String>,
+}
+
+/// The chains whose ids a shard of `range` may meet again though its stream has none of them: their streams were there
+/// before this one, their ranges overlap, and none of them goes on in another. They need no END: whoever lets a stream take
+/// another one's place has said that they are over.
+pub(crate) async fn before(
+    ledger: &dyn Ledger,
+    raw: &dyn Stream,
+    range: &HashRange,
+) -> Result<Vec<Before>, OwnerError> {
+    let own = prefix(raw);
+    let mut found = Vec::new();
+    for chain in ledger.chains(ChainId::DEDUP).await? {
+        if chain.as_str().starts_with(&own) {
+            continue;
+        }
+        match overlapping(ledger, &chain, range).await {
+            Ok(overlapping) => found.extend(overlapping),
+            // A stream may have been made because the ledger lost chains of the old one.
+            Err(OwnerError::Halt(halt)) => {
+                tracing::warn!(%chain, %halt, "copies of what this chain accepted can't be told");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let parents: BTreeSet<String> = found.iter().flat_map(|one| one.parents.iter().cloned()).collect();
+    found.retain(|one| !parents.contains(one.chain.as_str()));
+    Ok(found)
+}
+
+/// A chain, if its range overlaps `range`.
+async fn overlapping(ledger: &dyn Ledger, chain: &ChainId, range: &HashRange) -> Result<Option<Before>, OwnerError> {
+    let Some(genesis) = genesis(ledger, chain).await? else { return Ok(None) };
+    if !range_of(chain, &genesis)?.0.overlaps(range) {
+        return Ok(None);
+    }
+    let head = head(ledger, chain).await?;
+    let newest_through = head.map_or(genesis.newest_through, |(_, head)| head.newest_through);
+    Ok(Some(Before { chain: chain.clone(), newest_through, parents: genesis.parent_chains }))
 }
 
 /// Reads an entry.
@@ -62,7 +112,7 @@ pub async fn genesis(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<Dedu
     let Some(slot) = page.into_iter().next() else { return Ok(None) };
     if slot.number != 0 {
         return Err(
-            Halt(format!("chain {chain} has lost its genesis: restore the ledger, or start a new epoch")).into()
+            Halt(format!("chain {chain} has lost its genesis: go by deploy/runbooks/ledger-restored.md")).into()
         );
     }
     match decode(chain, 0, slot.entry.bytes)? {
@@ -130,10 +180,10 @@ pub(crate) fn accepted(entry: &Decision) -> impl Iterator<Item = Accepted> {
 }
 
 /// Takes the ids that an entry accepted into windows: those received in `[from, below)` minutes and covered by `range`.
-pub fn take_ids(windows: &mut [Window; 2], entry: &Decision, range: &HashRange, minutes: std::ops::Range<i32>) {
+pub fn take_ids(windows: &mut Windows, entry: &Decision, range: &HashRange, minutes: std::ops::Range<i32>) {
     for Accepted { lane, id, minute, .. } in accepted(entry) {
         if minutes.contains(&minute) && range.covers(id.hash()) {
-            windows[lane].learn(id, minute);
+            windows.learn(lane, id, minute);
         }
     }
 }
@@ -146,6 +196,7 @@ pub fn resume(state: &mut State, number: u64, head: &Decision) -> Result<(), Hal
     state.position = schema::Position::parse(&head.to).ok_or_else(|| broken("no position"))?;
     state.ended = head.end;
     state.newest_through = head.newest_through;
+    state.tally = Tally::of(head);
     for (k, lane) in [&head.events, &head.quarantine].into_iter().enumerate() {
         let lane = lane.as_ref().ok_or_else(|| broken("no lane"))?;
         state.ordinals[k] = lane.first_ordinal + u64::from(lane.count);

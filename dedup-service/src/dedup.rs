@@ -5,10 +5,11 @@
 //! owner needs no decision code to act on it again.
 
 use crate::batch::{LANES, PartAt, Unit, kind_of, lane_of, parts};
-use crate::window::{Window, minute_of};
+use crate::window::minute_of;
+use crate::windows::Windows;
 use bytes::Bytes;
 use schema::v1::{CleanRecord, Decision, Lane, RawRecord, ReceivedRun, Void};
-use schema::{ChainId, EventId, HashKey, HashRange, Origin, Position, record};
+use schema::{ChainId, EventId, HashKey, HashRange, Kind, Origin, Position, record};
 use service::{Halt, Rule, Rules};
 use std::time::Duration;
 
@@ -56,11 +57,49 @@ pub struct State {
     pub ordinals: [u64; 2],
     /// Sum of H(id) of each lane.
     pub sums: [u128; 2],
+    /// `None` for a chain whose first entries did not count.
+    pub tally: Option<Tally>,
     pub newest_through: i64,
-    pub windows: [Window; 2],
+    pub windows: Windows,
     /// First minute of which no id is missing from memory because its entry was trimmed before it was loaded.
     pub trimmed_to: i32,
     pub ended: bool,
+}
+
+/// What a chain has counted since its genesis, so that its head alone tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Further copies that were dropped.
+    pub duplicates: u64,
+    /// Ordinals of each lane that were given up.
+    pub voids: [u64; 2],
+}
+
+impl Tally {
+    /// What an entry says; `None` where it says nothing.
+    pub fn of(entry: &Decision) -> Option<Tally> {
+        let voids = |lane: &Option<Lane>| lane.as_ref()?.voids_through;
+        let voids = [voids(&entry.events)?, voids(&entry.quarantine)?];
+        Some(Tally { duplicates: entry.duplicates_through?, voids })
+    }
+
+    /// What it comes to with an entry.
+    pub fn with(self, entry: &Decision) -> Tally {
+        let Tally { mut duplicates, mut voids } = self;
+        duplicates += u64::from(entry.duplicates);
+        for void in &entry.voids {
+            let kind = Kind::try_from(void.kind).unwrap_or(Kind::Events);
+            voids[lane_of(kind)] += record::count(&void.ids) as u64;
+        }
+        Tally { duplicates, voids }
+    }
+
+    fn write(self, entry: &mut Decision) {
+        entry.duplicates_through = Some(self.duplicates);
+        for (lane, voids) in [&mut entry.events, &mut entry.quarantine].into_iter().zip(self.voids) {
+            lane.get_or_insert_default().voids_through = Some(voids);
+        }
+    }
 }
 
 /// A decided event record on its way to the clean stream.
@@ -68,6 +107,8 @@ pub struct State {
 pub struct Forward {
     /// Entry that decided it.
     pub entry: u64,
+    /// When the raw record that it comes from arrived.
+    pub arrived_at: i64,
     pub record: CleanRecord,
 }
 
@@ -79,16 +120,10 @@ pub struct Decided {
 }
 
 impl State {
-    /// The oldest minute that must be in memory to judge these units, where it is not.
+    /// The oldest minute that must be in memory to judge these units, and has room there, where it is not.
     pub fn missing_from(&self, units: &[Unit], rule: &WindowRule) -> Option<i32> {
         let oldest = units.iter().filter_map(Unit::received_at).min()?;
-        let reach = rule.reach(oldest);
-        (reach < self.floor()).then_some(reach)
-    }
-
-    /// First minute from which on every accepted id is in memory.
-    pub fn floor(&self) -> i32 {
-        self.windows[0].floor().max(self.windows[1].floor())
+        self.windows.missing_from(rule.reach(oldest))
     }
 
     /// Decides a range, taking its new ids into the window. The caller appends the entry, and on failure drops the state.
@@ -111,7 +146,7 @@ impl State {
                 let origin = Origin::of(&self.chain, kind);
                 let first_ordinal = lane.next - places.len() as u64;
                 let record = record::clean_of(at.part, &places, &origin, first_ordinal);
-                forwards.push(Forward { entry: self.next, record });
+                forwards.push(Forward { entry: self.next, arrived_at: at.arrived_at, record });
                 self.newest_through = self.newest_through.max(at.part.received_at);
             }
         }
@@ -123,40 +158,53 @@ impl State {
         entry.quarantine = Some(quarantine.finish(&mut self.ordinals[1], &mut self.sums[1]));
         entry.to = self.position.as_str().to_string();
         entry.newest_through = self.newest_through;
+        self.count(&mut entry);
         self.next += 1;
-        let kept_from = rule.kept_from(self.newest_through, rules);
-        for window in &mut self.windows {
-            window.prune(kept_from);
-        }
+        self.windows.prune(rule.kept_from(self.newest_through, rules));
         Decided { entry, forwards }
     }
 
     /// An entry that decides nothing: it settles what is forwarded, or ends the chain.
     pub fn settle(&mut self) -> Decision {
+        self.give_up(Vec::new())
+    }
+
+    /// An entry that gives up on what can never be sent.
+    pub fn give_up(&mut self, voids: Vec<Void>) -> Decision {
         let mut entry = Decision {
             from: self.position.as_str().to_string(),
             to: self.position.as_str().to_string(),
             rule_version: RULE_VERSION,
             newest_through: self.newest_through,
+            voids,
             ..Decision::default()
         };
         let [events, quarantine] = LANES.map(|kind| LaneBuilder::new(self.ordinals[lane_of(kind)]));
         entry.events = Some(events.finish(&mut self.ordinals[0], &mut self.sums[0]));
         entry.quarantine = Some(quarantine.finish(&mut self.ordinals[1], &mut self.sums[1]));
+        self.count(&mut entry);
         self.next += 1;
         entry
     }
 
+    /// Counts what an entry says, and writes into it what the chain has come to.
+    fn count(&mut self, entry: &mut Decision) {
+        self.tally = self.tally.map(|tally| tally.with(entry));
+        if let Some(tally) = self.tally {
+            tally.write(entry);
+        }
+    }
+
     /// Judges the events of one part; gives the places of the accepted.
     fn judge(&mut self, at: &PartAt<'_>, lane: &mut LaneBuilder, entry: &mut Decision, rules: Rules) -> Vec<usize> {
-        let window = &mut self.windows[lane_of(kind_of(at.part))];
+        let window = lane_of(kind_of(at.part));
         let received_at = at.part.received_at;
         let minute = minute_of(received_at);
         let mut places = Vec::with_capacity(at.hashes.len());
         for (place, (id, hash)) in at.ids().enumerate() {
             if rules.keeps(Rule::StraysGoHome) && !self.range.covers(hash) {
                 entry.strays += 1;
-            } else if window.insert(id, minute) {
+            } else if self.windows.insert(window, id, minute) {
                 lane.accept(id, hash, received_at);
                 places.push(place);
                 continue;
@@ -171,7 +219,7 @@ impl State {
     /// W as far as memory reaches: what the window could really tell for the oldest of these units.
     fn effective_window(&self, units: &[Unit], rule: &WindowRule) -> Duration {
         let Some(oldest) = units.iter().filter_map(Unit::received_at).min() else { return rule.width };
-        let floor = self.floor().max(self.trimmed_to);
+        let floor = self.windows.floor().max(self.trimmed_to);
         if rule.reach(oldest) >= floor {
             return rule.width;
         }
@@ -229,6 +277,7 @@ impl LaneBuilder {
             skipped: self.skipped,
             received: self.received,
             sum_through: Bytes::copy_from_slice(&sum.to_be_bytes()),
+            voids_through: None,
         }
     }
 }
@@ -305,7 +354,7 @@ pub fn recall(chain: &ChainId, number: u64, entry: &Decision, units: &[Unit]) ->
         }
         if !places.is_empty() {
             let record = record::clean_of(at.part, &places, &Origin::of(chain, kind), first_ordinal);
-            forwards.push(Forward { entry: number, record });
+            forwards.push(Forward { entry: number, arrived_at: at.arrived_at, record });
         }
     }
     Ok(forwards)
@@ -344,5 +393,33 @@ impl LaneReader<'_> {
         self.ids = rest;
         self.next += 1;
         Some(EventId::from_bytes(*id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_and_what_was_given_up_are_counted_through_all_entries_of_a_chain() {
+        let void = |kind: Kind, count: usize| Void {
+            kind: kind.into(),
+            ids: vec![7; count * EventId::BYTES].into(),
+            ..Void::default()
+        };
+        let voids = vec![void(Kind::Events, 2), void(Kind::Quarantine, 1), void(Kind::Events, 3)];
+        let mut entries = [
+            Decision { duplicates: 4, ..Decision::default() },
+            Decision { voids, ..Decision::default() },
+            Decision { duplicates: 1, ..Decision::default() },
+        ];
+        let mut tally = Tally::default();
+        for entry in &mut entries {
+            assert_eq!(Tally::of(entry), None, "nobody has counted");
+            tally = tally.with(entry);
+            tally.write(entry);
+            assert_eq!(Tally::of(entry), Some(tally));
+        }
+        assert_eq!(tally, Tally { duplicates: 5, voids: [5, 1] });
     }
 }

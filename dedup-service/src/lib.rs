@@ -4,6 +4,7 @@
 
 pub mod again;
 pub mod batch;
+pub mod budget;
 pub mod chain;
 pub mod config;
 pub mod dedup;
@@ -14,6 +15,7 @@ pub mod retention;
 mod voids;
 mod waits;
 pub mod window;
+pub mod windows;
 
 pub use config::Config;
 pub use ledger::keeper::Ending;
@@ -24,15 +26,23 @@ pub use retention::Retention;
 pub use waits::Waits;
 
 use async_trait::async_trait;
+use budget::Budget;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
 use metrics::METRICS;
-use ownership::{Shards, Stage};
+use ownership::{Shards, Stage, Succession};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{Shard, Stream};
+
+/// A raw stream that took another one's place.
+const SUCCESSION: Succession = Succession {
+    chains: ChainId::DEDUP,
+    unread: "What nobody had read of the old one is not in the lake, and is lost if that was deleted: `forebay audit --ledger` \
+             names the ids that a producer has receipts for.",
+};
 
 /// The dedup stage of one process: owns as many raw shards as it gets leases for.
 #[derive(Debug)]
@@ -58,20 +68,20 @@ impl Deduper {
     ) -> anyhow::Result<Deduper> {
         metrics::register();
         config.check(&Waits::of(&*raw, overflow))?;
-        let window_ids_max = config.window_ids_max.get();
-        let parts = Parts { raw, clean, ledger, env, config, window_ids_max, rules: Rules::default() };
+        let budget = Budget::new(config.window_ids_max.get());
+        let parts = Parts { raw, clean, ledger, env, config, budget, rules: Rules::default() };
         Ok(Deduper { parts, overflow, ready: health.part("dedup") })
     }
 
     /// Works until `stop`, then drains: everything decided is forwarded and written down.
     pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
-        let Deduper { mut parts, overflow, ready } = self;
-        let open = parts.raw.shards().await?.iter().filter(|shard| !shard.closed).count();
-        metrics::show_bounds(parts.window_ids_max);
-        parts.window_ids_max /= open.max(1);
+        let Deduper { parts, overflow, ready } = self;
+        metrics::show_bounds(parts.budget.ids_max());
         let (ledger, owned) = (parts.ledger.clone(), Owned::default());
         let retention = Retention::new(&parts, overflow, owned.clone());
-        let keeper = Keeper::new(ledger, Arc::new(Shards::new(Owners { parts, owned }, ready)), terms);
+        let owners = Owners { parts, owned };
+        SUCCESSION.check(&owners, &*ledger).await?;
+        let keeper = Keeper::new(ledger, Arc::new(Shards::new(owners, ready)), terms);
         tokio::try_join!(keeper.run(stop.clone()), retention.run(stop))?;
         Ok(())
     }

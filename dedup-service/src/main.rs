@@ -3,6 +3,7 @@
 use backend::Backend;
 use clap::Parser;
 use dedup_service::{Config, Deduper, Waits};
+use service::metrics::push::Pushing;
 use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { dedup, backend, traces, process } = arguments;
     dedup.check(&Waits::SHORTEST).map_err(Misconfigured::because)?;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
-    let traces = env.traces.clone();
+    let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (raw, clean, ledger) = (backend.raw().await?, backend.clean().await?, backend.ledger().await?);
     let overflow = backend.overflow().await?.and_then(|overflow| overflow.retention).unwrap_or_default();
@@ -51,6 +52,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     tasks.spawn("dedup", |stop| deduper.run(terms, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks).await;
-    traces.close().await;
+    tokio::join!(pushing.close(), spans.close());
     outcome
 }

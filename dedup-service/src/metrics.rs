@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) accepted: IntCounterVec,
     pub(crate) duplicates: IntCounter,
     pub(crate) strays: IntCounter,
+    pub(crate) stray_failures: IntCounter,
     pub(crate) forward_failures: IntCounter,
     pub(crate) voided: IntCounter,
     pub(crate) window_ids: IntGaugeVec,
@@ -81,6 +82,8 @@ impl Metrics {
             accepted,
             duplicates: set.counter("duplicates_total", "Further copies of events, dropped"),
             strays: set.counter("strays_total", "Records of strays put into the raw stream again"),
+            stray_failures: set
+                .counter("stray_failures_total", "Records of strays that the raw stream refused, sent again"),
             forward_failures: set.counter("forward_failures_total", "Clean records refused, sent again"),
             voided: set.counter("voided_total", "Events that could never be sent"),
             window_ids: set.gauges("window_ids", &["shard"], "Ids in memory"),

@@ -26,9 +26,19 @@ impl Owned {
         self.ranges().iter().any(|range| range.covers(key))
     }
 
+    /// `range` as a part of everything that is owned.
+    fn part(&self, range: &HashRange) -> f64 {
+        width(range) / self.ranges().iter().map(width).sum::<f64>()
+    }
+
     fn ranges(&self) -> MutexGuard<'_, Vec<HashRange>> {
         self.ranges.lock().expect("nobody panics while holding it")
     }
+}
+
+/// How many keys a range covers.
+fn width(range: &HashRange) -> f64 {
+    (range.high.0 - range.low.0) as f64 + 1.0
 }
 
 /// One range that is owned.
@@ -36,6 +46,13 @@ impl Owned {
 pub struct Owning {
     owned: Owned,
     range: HashRange,
+}
+
+impl Owning {
+    /// This range as a part of everything that is owned.
+    pub(crate) fn part(&self) -> f64 {
+        self.owned.part(&self.range)
+    }
 }
 
 impl Drop for Owning {

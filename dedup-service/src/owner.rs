@@ -3,24 +3,27 @@
 //! **Outbox**: clean records that were decided and are not yet acknowledged by the clean stream. **Settled**: the head
 //! entry says that everything is forwarded.
 
-use crate::batch::{Unit, unit_of};
+mod memory;
+mod send;
+
+use crate::batch::{LANES, Unit, unit_of};
+use crate::budget::{Budget, Share};
 use crate::chain;
 use crate::config::Config;
-use crate::dedup::{self, Forward, State};
+use crate::dedup::{self, Forward, State, Tally};
 use crate::metrics::{KINDS, METRICS};
-use crate::voids::Voids;
-use crate::window::{Window, minute_of};
+use crate::windows::Windows;
 use ledger::keeper::Ending;
-use ledger::{Ledger, LedgerError, Walk, append_until_decided, for_each_slot};
+use ledger::{Ledger, LedgerError, append_until_decided, for_each_slot};
 use ownership::{Lag, MEMORY_AGE_MAX, OwnerError, PATIENCE, RETRY_PAUSE, ReadingOn};
 use schema::v1::{Decision, DedupGenesis, Void, dedup_entry};
-use schema::{ChainId, HashKey, Kind, Origin, Position, record};
+use schema::{ChainId, HashKey, Kind, Origin, Position};
 use service::traces::{self, Attribute, SpanKind, Spans};
 use service::{Env, Halt, Rule, Rules, Stop};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{AppendError, NewRecord, ReadLimit, Shard, Stream, found_little};
+use stream::{ReadLimit, Shard, Stream, found_little};
 use tokio::time::Instant;
 
 /// Most ids that one entry accepts: 16 bytes each, within what a ledger entry may have.
@@ -38,8 +41,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     pub env: Env,
     pub config: Config,
-    /// Most ids in the window of this shard.
-    pub window_ids_max: usize,
+    /// Room for the ids of all windows of this process.
+    pub budget: Budget,
     pub rules: Rules,
 }
 
@@ -50,7 +53,14 @@ pub struct Owner {
     shard: Shard,
     genesis: DedupGenesis,
     state: State,
+    share: Share,
+    /// When somebody was told that the windows are full.
+    told_full_at: Option<Instant>,
     outbox: Vec<Forward>,
+    /// The last attempt to send what is decided failed, and somebody was told.
+    forwards_fail: bool,
+    /// As well for strays.
+    strays_fail: bool,
     /// Units that were read and not yet decided.
     waiting: VecDeque<Unit>,
     /// Position up to which units were read.
@@ -80,7 +90,7 @@ impl Owner {
             None => begin(&parts, &shard, &chain).await?,
         };
         let (range, point) = chain::range_of(&chain, &genesis)?;
-        let windows = [(); 2].map(|()| Window::new(parts.window_ids_max, parts.env.nonce()));
+        let windows = Windows::new([(); LANES.len()].map(|()| parts.env.nonce()));
         let state = State {
             chain: chain.clone(),
             range,
@@ -89,17 +99,22 @@ impl Owner {
             position: Position::start(),
             ordinals: [0; 2],
             sums: [0; 2],
+            tally: Some(Tally::default()),
             newest_through: genesis.newest_through,
             windows,
             trimmed_to: i32::MIN,
             ended: false,
         };
         let mut owner = Owner {
+            share: parts.budget.share(shard.range),
             parts,
             shard,
             genesis,
             state,
+            told_full_at: None,
             outbox: Vec::new(),
+            forwards_fail: false,
+            strays_fail: false,
             waiting: VecDeque::new(),
             read_through: Position::start(),
             recorded: 1,
@@ -130,60 +145,8 @@ impl Owner {
         let rule = self.parts.config.window_rule();
         let floor = rule.kept_from(self.state.newest_through, self.parts.rules);
         self.state.trimmed_to = self.load_window(floor, i32::MAX).await?;
-        for window in &mut self.state.windows {
-            window.prune(floor);
-            window.lower_floor(floor);
-        }
+        self.state.windows.prune(floor);
         self.recall().await
-    }
-
-    /// Takes the ids received in the minutes `[from, below)` into memory, from this chain and all its ancestors, and what
-    /// is void out of it. Gives the first minute of which no id can have been trimmed.
-    async fn load_window(&mut self, from: i32, below: i32) -> Result<i32, OwnerError> {
-        let mut voids = Voids::default();
-        let trimmed_to = self
-            .for_each_decision_since(from, |state, chain, entry| {
-                chain::take_ids(&mut state.windows, entry, &state.range, from..below);
-                voids.note(chain, entry);
-            })
-            .await?;
-        if !voids.is_empty() {
-            voids.forget(&mut self.state.windows);
-            let take_back = |state: &mut State, chain: &ChainId, entry: &Decision| {
-                voids.take_back(&mut state.windows, chain, entry, &state.range);
-            };
-            self.for_each_decision_since(from, take_back).await?;
-        }
-        Ok(trimmed_to)
-    }
-
-    /// Shows the entries of this chain and all its ancestors that may hold an id received at or after `minute`, as far as
-    /// they are not trimmed. Gives the first minute of which no id can have been trimmed.
-    async fn for_each_decision_since(
-        &mut self,
-        minute: i32,
-        mut each: impl FnMut(&mut State, &ChainId, &Decision),
-    ) -> Result<i32, OwnerError> {
-        let mut chains = vec![self.state.chain.clone()];
-        if self.parts.rules.keeps(Rule::WindowIsInherited) {
-            chains.extend(ancestors(&*self.parts.ledger, &self.genesis).await?);
-        }
-        let mut trimmed_to = i32::MIN;
-        for chain in chains {
-            let Some((head, _)) = chain::head(&*self.parts.ledger, &chain).await? else { continue };
-            let mut expected = chain::first_entry_since(&*self.parts.ledger, &chain, minute, head).await?;
-            let mut walk = Walk::new(&*self.parts.ledger, &chain, expected);
-            while let Some(slot) = walk.next().await? {
-                let entry = chain::decision(&chain, slot.number, slot.entry.bytes)?;
-                if slot.number > expected {
-                    // What is gone was received no later than this.
-                    trimmed_to = trimmed_to.max(minute_of(entry.newest_through).saturating_add(1));
-                }
-                expected = slot.number + 1;
-                each(&mut self.state, &chain, &entry);
-            }
-        }
-        Ok(trimmed_to)
     }
 
     /// Puts into the outbox what entries decided that are not known to be forwarded (PROTOCOL rule 9).
@@ -245,9 +208,11 @@ impl Owner {
             return Ok(Ending::Done);
         }
         loop {
+            self.make_room();
             if !self.outbox.is_empty() {
                 self.forward().await?;
                 if self.entries_ahead() > self.parts.config.ahead_max.get() as u64 {
+                    self.note_lag(Duration::ZERO).await;
                     tokio::time::sleep(RETRY_PAUSE).await;
                     continue;
                 }
@@ -255,7 +220,7 @@ impl Owner {
             let stopping = stop.is_cancelled();
             let end = self.read(&stop).await?;
             if !self.waiting.is_empty() {
-                self.decide().await?;
+                self.decide(&stop).await?;
             } else if self.may_end(end) {
                 self.end().await?;
                 return Ok(Ending::Done);
@@ -312,8 +277,7 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        let share = self.lag.note(&*self.parts.raw, &self.shard.id, page.lag).await;
-        METRICS.stage.read(&self.shard.id, page.lag, share);
+        self.note_lag(page.lag).await;
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
         }
@@ -323,13 +287,24 @@ impl Owner {
         Ok(page.end_of_shard && self.waiting.is_empty())
     }
 
-    async fn decide(&mut self) -> Result<(), OwnerError> {
+    /// Notes how near this owner is to losing records: as far as it reads `behind` the tip, or as long as the oldest record
+    /// has waited that is decided and not forwarded, which has to be read again by whoever comes next (PROTOCOL rule 17).
+    async fn note_lag(&mut self, behind: Duration) {
+        let oldest = self.outbox.iter().map(|forward| forward.arrived_at).min();
+        let lag = oldest.map_or(behind, |arrived_at| behind.max(ownership::age(arrived_at, self.parts.env.now())));
+        let share = self.lag.note(&*self.parts.raw, &self.shard.id, lag).await;
+        METRICS.stage.read(&self.shard.id, lag, share);
+    }
+
+    async fn decide(&mut self, stop: &Stop) -> Result<(), OwnerError> {
         let units = self.next_batch();
         let rules = self.parts.rules;
         let rule = self.parts.config.window_rule();
         let strays = dedup::strays(&units, &self.state.range, self.state.point, rules)?;
-        if rules.keeps(Rule::StraysBeforeEntry) {
-            self.send_home(strays.clone()).await?;
+        if rules.keeps(Rule::StraysBeforeEntry) && !self.send_home(strays.clone(), &units, stop).await? {
+            // Whoever comes next reads from the last decision on.
+            self.waiting.clear();
+            return Ok(());
         }
         if let Some(minute) = self.state.missing_from(&units, &rule)
             && rules.keeps(Rule::WindowOutlastsDelays)
@@ -352,9 +327,9 @@ impl Owner {
         drop(spans);
         self.time(&units);
         if !rules.keeps(Rule::StraysBeforeEntry) {
-            self.send_home(strays).await?;
+            self.send_home(strays, &units, stop).await?;
         }
-        self.evict();
+        self.make_room();
         Ok(())
     }
 
@@ -371,19 +346,6 @@ impl Owner {
                 Attribute::new("forebay.events", i64::from(entry.met)),
                 Attribute::new("forebay.duplicates", i64::from(entry.duplicates)),
                 Attribute::new("forebay.strays", i64::from(entry.strays)),
-            ]
-        });
-        spans
-    }
-
-    /// Spans of sending the outbox, in the traces that it carries.
-    fn forwarding(&self) -> Spans {
-        let sampled = self.outbox.iter().flat_map(|forward| traces::carried(&forward.record.trace_context));
-        let mut spans = self.parts.env.traces.step("forward", &SpanKind::Producer, sampled);
-        spans.describe(|| {
-            [
-                Attribute::new("forebay.chain", self.state.chain.to_string()),
-                Attribute::new("forebay.records", self.outbox.len() as i64),
             ]
         });
         spans
@@ -406,49 +368,6 @@ impl Owner {
         };
         let count = self.waiting.iter().take_while(fits).count().max(1);
         self.waiting.drain(..count.min(self.waiting.len())).collect()
-    }
-
-    /// Puts strays into the raw stream again until they are acknowledged (PROTOCOL rule 10a).
-    async fn send_home(&self, strays: Vec<(HashKey, schema::v1::RawRecord)>) -> Result<(), OwnerError> {
-        let mut left: Vec<NewRecord> =
-            strays.iter().map(|(point, stray)| NewRecord { point: *point, bytes: record::encode(stray) }).collect();
-        while !left.is_empty() {
-            let results = self.parts.raw.append(left.clone()).await;
-            let mut failed = Vec::new();
-            for (record, result) in left.into_iter().zip(results) {
-                match result {
-                    Ok(_) => METRICS.strays.inc(),
-                    Err(AppendError::TooLarge { .. }) => {
-                        return Err(
-                            Halt(format!("shard {}: a stray no longer fits the raw stream", self.shard.id)).into()
-                        );
-                    }
-                    Err(_) => failed.push(record),
-                }
-            }
-            left = failed;
-            if !left.is_empty() {
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Loads older entries, so that an event that comes late can be judged (PROTOCOL rule 8).
-    async fn reach_back(&mut self, minute: i32) -> Result<(), OwnerError> {
-        let floor = self.state.floor();
-        if self.state.windows[0].len() >= self.parts.window_ids_max {
-            tracing::warn!(shard = %self.shard.id, "the window is full: late events are judged by a shorter window");
-            return Ok(());
-        }
-        METRICS.reached_back.inc();
-        let trimmed_to = self.load_window(minute, floor).await?;
-        // What is in memory is known, whatever became of its entry.
-        self.state.trimmed_to = self.state.trimmed_to.max(trimmed_to.min(floor));
-        for window in &mut self.state.windows {
-            window.lower_floor(minute);
-        }
-        Ok(())
     }
 
     async fn append(&mut self, mut entry: Decision) -> Result<(), OwnerError> {
@@ -513,68 +432,6 @@ impl Owner {
         tracing::info!(shard = %self.shard.id, "the shard is closed and everything of it is forwarded");
         Ok(())
     }
-
-    /// Sends the outbox once; what is acknowledged leaves it (PROTOCOL rule 12).
-    async fn forward(&mut self) -> Result<(), OwnerError> {
-        let point = |forward: &Forward| match self.parts.rules.keeps(Rule::FixedPoint) {
-            true => self.state.point,
-            false => HashKey(self.parts.env.nonce() ^ u128::from(forward.record.first_ordinal)),
-        };
-        let records = self
-            .outbox
-            .iter()
-            .map(|forward| NewRecord { point: point(forward), bytes: record::encode(&forward.record) })
-            .collect();
-        let mut spans = self.forwarding();
-        let results = self.parts.clean.append(records).await;
-        let mut unsendable = Vec::new();
-        let mut kept = Vec::new();
-        for (forward, result) in std::mem::take(&mut self.outbox).into_iter().zip(results) {
-            match result {
-                Ok(_) => {}
-                Err(AppendError::TooLarge { .. }) => unsendable.push(forward),
-                Err(error) => {
-                    tracing::debug!(shard = %self.shard.id, entry = forward.entry, %error, "forwarding failed, trying again");
-                    METRICS.forward_failures.inc();
-                    spans.fail(&error);
-                    kept.push(forward);
-                }
-            }
-        }
-        self.outbox = kept;
-        if unsendable.is_empty() { Ok(()) } else { self.void(unsendable).await }
-    }
-
-    /// Gives up on records that the clean stream never takes, visibly (PROTOCOL rule 16).
-    async fn void(&mut self, unsendable: Vec<Forward>) -> Result<(), OwnerError> {
-        let mut voids = Vec::new();
-        for mut forward in unsendable {
-            let events = record::count(&forward.record.ids);
-            tracing::error!(shard = %self.shard.id, chain = %self.state.chain, entry = forward.entry, origin = forward.record.origin, ordinal = forward.record.first_ordinal, events, "events can't be sent: they are void");
-            METRICS.voided.inc_by(events as u64);
-            let (void, tombstone) = dedup::void(&forward, "the clean record is larger than the stream takes");
-            forward.record = tombstone;
-            self.outbox.push(forward);
-            voids.push(void);
-        }
-        let entry = Decision { voids, ..self.state.settle() };
-        self.append(entry).await?;
-        // Other entries may have accepted the same ids, so it takes them all to tell which are known.
-        self.load_window(self.state.floor(), i32::MAX).await?;
-        Ok(())
-    }
-
-    fn evict(&mut self) {
-        for window in &mut self.state.windows {
-            let gone = window.evict_beyond_bound();
-            if gone > 0 {
-                METRICS.evicted.inc_by(gone as u64);
-                tracing::warn!(shard = %self.shard.id, ids = gone, "the window is full: its oldest ids left early");
-            }
-        }
-        let ids: usize = self.state.windows.iter().map(Window::len).sum();
-        METRICS.window(&self.shard.id, ids);
-    }
 }
 
 fn count(entry: &Decision) {
@@ -633,6 +490,12 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<DedupGen
         newest_through = newest_through.max(head.map_or(0, |(_, head)| head.newest_through));
         parent_chains.push(parent.to_string());
     }
+    if parent_chains.is_empty() && parts.rules.keeps(Rule::WindowIsInherited) {
+        for before in chain::before(&*parts.ledger, &*parts.raw, &shard.range).await? {
+            newest_through = newest_through.max(before.newest_through);
+            parent_chains.push(before.chain.to_string());
+        }
+    }
     let key = |key: HashKey| bytes::Bytes::copy_from_slice(&key.to_bytes());
     let genesis = DedupGenesis {
         shard: shard.id.to_string(),
@@ -673,7 +536,7 @@ async fn refuse_a_known_origin(ledger: &dyn Ledger, chain: &ChainId) -> Result<(
             }
             return Err(Halt(format!(
                 "chain {chain} is missing, while {writer} has taken ordinals of origin {}: the ledger has lost it; \
-                 restore it, or start a new epoch",
+                 go by deploy/runbooks/ledger-restored.md",
                 set.origin
             ))
             .into());

@@ -5,7 +5,7 @@
 
 use crate::batch::lane_of;
 use crate::chain::{Accepted, accepted};
-use crate::window::Window;
+use crate::windows::Windows;
 use schema::v1::Decision;
 use schema::{ChainId, EventId, HashRange, IntervalSet, Kind, record};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,15 +36,15 @@ impl Voids {
     }
 
     /// Takes the ids out of windows.
-    pub(crate) fn forget(&self, windows: &mut [Window; 2]) {
-        self.ids.iter().for_each(|&(lane, id)| windows[lane].remove(id));
+    pub(crate) fn forget(&self, windows: &mut Windows) {
+        self.ids.iter().for_each(|&(lane, id)| windows.remove(lane, id));
     }
 
     /// Takes those of the ids back into windows that an entry accepted under an ordinal that is not void.
-    pub(crate) fn take_back(&self, windows: &mut [Window; 2], chain: &ChainId, entry: &Decision, range: &HashRange) {
+    pub(crate) fn take_back(&self, windows: &mut Windows, chain: &ChainId, entry: &Decision, range: &HashRange) {
         for Accepted { lane, id, ordinal, minute } in accepted(entry) {
             if self.ids.contains(&(lane, id)) && range.covers(id.hash()) && !self.is_void(chain, lane, ordinal) {
-                windows[lane].learn(id, minute);
+                windows.learn(lane, id, minute);
             }
         }
     }
@@ -82,14 +82,14 @@ mod tests {
 
     /// Whether an id is known after these entries, as they are loaded.
     fn is_known(entries: &[(&str, Decision)]) -> bool {
-        let (mut windows, mut voids) = ([(); 2].map(|()| Window::new(100, 7)), Voids::default());
-        windows[0].learn(ID, 0);
+        let (mut windows, mut voids) = (Windows::new([7, 7]), Voids::default());
+        windows.learn(0, ID, 0);
         entries.iter().for_each(|(shard, entry)| voids.note(&chain(shard), entry));
         voids.forget(&mut windows);
         for (shard, entry) in entries {
             voids.take_back(&mut windows, &chain(shard), entry, &HashRange::ALL);
         }
-        windows[0].contains(ID)
+        windows.contains(0, ID)
     }
 
     #[test]

@@ -1,8 +1,6 @@
-//! The window: ids that were accepted lately, in memory.
+//! The window of a lane: ids that were accepted lately, in memory.
 //!
-//! **Floor**: the window knows every id that was accepted with a `received_at` at or after it. An id leaves only when it
-//! is older than the floor. Times are kept in whole minutes, which is 21 bytes an id and as exact as a window of hours
-//! needs.
+//! Times are kept in whole minutes, which is 21 bytes an id and as exact as a window of hours needs.
 
 use hashbrown::HashTable;
 use schema::EventId;
@@ -26,7 +24,7 @@ struct Known {
 /// average instead of 24 right before and 48 right after a doubling of all.
 const TABLES: usize = 16;
 
-/// Ids accepted since the floor.
+/// Ids, each with the minute that it was accepted in.
 #[derive(Debug)]
 pub struct Window {
     tables: [HashTable<Known>; TABLES],
@@ -35,23 +33,19 @@ pub struct Window {
     /// Ids per minute, for evicting the oldest first.
     minutes: BTreeMap<i32, u64>,
     len: usize,
-    floor: i32,
-    ids_max: usize,
     seed: u128,
     /// Table that the next call of [`Window::prune`] looks at.
     next_pruned: usize,
 }
 
 impl Window {
-    /// An empty window of at most `ids_max` ids; `seed` keeps others from choosing ids that collide.
-    pub fn new(ids_max: usize, seed: u128) -> Window {
+    /// An empty window; `seed` keeps others from choosing ids that collide.
+    pub fn new(seed: u128) -> Window {
         Window {
             tables: std::array::from_fn(|_| HashTable::new()),
             table_of: uneven_shares(),
             minutes: BTreeMap::new(),
             len: 0,
-            floor: i32::MIN,
-            ids_max,
             seed,
             next_pruned: 0,
         }
@@ -65,9 +59,9 @@ impl Window {
         self.len == 0
     }
 
-    /// First minute from which on every accepted id is known.
-    pub fn floor(&self) -> i32 {
-        self.floor
+    /// How many ids there are of each minute, the oldest first.
+    pub(crate) fn minutes(&self) -> impl Iterator<Item = (i32, usize)> {
+        self.minutes.iter().map(|(&minute, &count)| (minute, count as usize))
     }
 
     pub fn contains(&self, id: EventId) -> bool {
@@ -116,47 +110,30 @@ impl Window {
         }
     }
 
-    /// Says that from now on the window knows everything since `minute`.
-    pub fn lower_floor(&mut self, minute: i32) {
-        self.floor = self.floor.min(minute);
-    }
-
-    /// Raises the floor to `minute` and frees some of what lies below it: a part of the work at each call.
+    /// Frees some of what was accepted before `minute`: a part of the work at each call.
     pub fn prune(&mut self, minute: i32) {
-        self.floor = self.floor.max(minute);
-        if self.minutes.first_key_value().is_some_and(|(&oldest, _)| oldest < self.floor) {
-            self.prune_table(self.next_pruned);
+        if self.minutes.first_key_value().is_some_and(|(&oldest, _)| oldest < minute) {
+            self.retain(self.next_pruned, |accepted| accepted >= minute);
             self.next_pruned = (self.next_pruned + 1) % TABLES;
         }
     }
 
-    /// Makes room when the bound is passed: the oldest minutes leave. Gives how many ids left.
-    pub fn evict_beyond_bound(&mut self) -> usize {
-        if self.len <= self.ids_max {
-            return 0;
-        }
-        let (before, keep) = (self.len, self.ids_max - self.ids_max / 16);
-        let (mut kept, mut floor) = (0, i32::MAX);
-        for (&minute, &count) in self.minutes.iter().rev() {
-            kept += count as usize;
-            if kept > keep && floor != i32::MAX {
-                break;
-            }
-            floor = minute;
-        }
-        self.floor = self.floor.max(floor);
+    /// Frees what was accepted before `minute`, but for `spared` of the ids of the minute before it.
+    pub(crate) fn evict(&mut self, minute: i32, spared: &mut usize) {
         for table in 0..TABLES {
-            self.prune_table(table);
+            self.retain(table, |accepted| {
+                let is_spared = accepted < minute && accepted + 1 == minute && *spared > 0;
+                *spared -= usize::from(is_spared);
+                accepted >= minute || is_spared
+            });
         }
-        before - self.len
     }
 
-    fn prune_table(&mut self, table: usize) {
-        let floor = self.floor;
+    fn retain(&mut self, table: usize, mut stays: impl FnMut(i32) -> bool) {
         let minutes = &mut self.minutes;
         let before = self.tables[table].len();
         self.tables[table].retain(|known| {
-            let stays = known.minute >= floor;
+            let stays = stays(known.minute);
             if !stays {
                 forget_minute(minutes, known.minute, 1);
             }
@@ -223,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_id_is_new_once() {
-        let mut window = Window::new(100, 7);
+        let mut window = Window::new(7);
         assert!(window.insert(EventId(5), 10));
         assert!(!window.insert(EventId(5), 99));
         window.remove(EventId(5));
@@ -232,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_id_that_was_accepted_twice_stays_as_long_as_the_last_time_wants() {
-        let mut window = Window::new(100, 7);
+        let mut window = Window::new(7);
         for minute in [10, 70, 40] {
             window.learn(EventId(5), minute);
         }
@@ -243,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn pruning_frees_what_lies_below_the_floor_and_nothing_else() {
-        let mut window = Window::new(100_000, 7);
+    fn pruning_frees_what_is_older_and_nothing_else() {
+        let mut window = Window::new(7);
         for k in 0..10_000 {
             window.insert(EventId(k << 60 | k), (k % 100) as i32);
         }
@@ -256,20 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bound_the_oldest_leave_first() {
-        let mut window = Window::new(1_000, 7);
-        for k in 0..1_001u128 {
-            window.insert(EventId(k * 7919), (k / 100) as i32);
-        }
-        let gone = window.evict_beyond_bound();
-        assert!(gone >= 1 && window.len() <= 1_000);
-        assert!(window.contains(EventId(1_000 * 7919)) && !window.contains(EventId(0)));
-        assert_eq!(window.floor() as usize, gone.div_ceil(100));
-    }
-
-    #[test]
     fn an_id_takes_at_most_about_forty_bytes() {
-        let mut window = Window::new(usize::MAX, 7);
+        let mut window = Window::new(7);
         for k in 0..300_000u128 {
             window.insert(EventId(k.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)), 0);
             if k > 100_000 && k % 10_000 == 0 {

@@ -5,11 +5,12 @@
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::again::{Again, Ordinals};
+use dedup_service::budget::Budget;
 use dedup_service::{Config, Ending, Owner, Parts};
 use ledger::embedded::EmbeddedLedger;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
-use schema::v1::CleanRecord;
+use schema::v1::{CleanRecord, Decision, Void, dedup_entry};
 use schema::{EventId, HashKey, IntervalSet, Kind, Origin, Position, record};
 use service::{Env, Rules, Stop};
 use std::num::NonZeroU32;
@@ -29,6 +30,7 @@ struct Only {
 struct House {
     parts: Parts,
     raw: EmbeddedStream,
+    store: Arc<Store>,
     _dir: TempDir,
 }
 
@@ -41,13 +43,13 @@ async fn house(raw_shards: u32, args: &[&str]) -> House {
     let parts = Parts {
         raw: Arc::new(raw.clone()),
         clean: Arc::new(clean),
-        ledger: Arc::new(EmbeddedLedger::new(store)),
+        ledger: Arc::new(EmbeddedLedger::new(store.clone())),
         env: Env::system(),
         config: Only::parse_from(["dedup", "--dedup-settle-after", "20ms"].iter().chain(args)).config,
-        window_ids_max: 1_000_000,
+        budget: Budget::new(1_000_000),
         rules: Rules::default(),
     };
-    House { parts, raw, _dir: dir }
+    House { parts, raw, store, _dir: dir }
 }
 
 fn raw_record(ids: impl IntoIterator<Item = u128>, received_at: i64) -> Bytes {
@@ -61,6 +63,14 @@ fn raw_record(ids: impl IntoIterator<Item = u128>, received_at: i64) -> Bytes {
 }
 
 impl House {
+    /// Has another stream take the place of the raw one, which is gone with all that it held.
+    async fn make_raw_again(&mut self, incarnation: &str, shards: u32) {
+        let shards = NonZeroU32::new(shards).unwrap();
+        let name = format!("raw-{incarnation}");
+        self.raw = EmbeddedStream::open(&self.store, &name, shards, incarnation).await.unwrap();
+        self.parts.raw = Arc::new(self.raw.clone());
+    }
+
     async fn put(&self, bytes: Bytes, point: HashKey) {
         let placed = self.raw.append(vec![NewRecord { point, bytes }]).await.remove(0);
         placed.unwrap();
@@ -143,6 +153,28 @@ async fn the_children_of_a_shard_remember_what_it_accepted() {
 }
 
 #[tokio::test]
+async fn a_stream_that_takes_another_ones_place_remembers_what_that_accepted() {
+    let mut house = house(1, &[]).await;
+    house.put(raw_record([1, 2], 10), HashKey(0)).await;
+    house.settle().await;
+    let parent = house.raw.shards().await.unwrap().remove(0);
+    house.raw.split(&parent.id, parent.range.middle()).await.unwrap();
+    house.put(raw_record([3], 20), EventId(3).hash()).await;
+    house.settle().await;
+    for (incarnation, shards) in [("r2", 2), ("r3", 1)] {
+        house.make_raw_again(incarnation, shards).await;
+        for id in [1, 2, 3] {
+            house.put(raw_record([id], 30), EventId(id).hash()).await;
+        }
+        house.settle().await;
+        assert_eq!(house.forwarded().await, [1, 2, 3], "{incarnation}");
+    }
+    house.put(raw_record([4, 1], 40), HashKey(0)).await;
+    house.settle().await;
+    assert_eq!(house.forwarded().await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn strays_come_home_and_are_decided_there() {
     let house = house(2, &[]).await;
     let ids: Vec<u128> = (1..=30).collect();
@@ -219,4 +251,34 @@ async fn what_was_decided_goes_on_again_as_it_was_and_what_is_not_there_is_named
     assert_eq!((outcome.records, outcome.events), (1, 1));
     assert_eq!(outcome.gone[&origin].intervals(), [(4, 9)], "nobody decided these");
     assert_eq!(house.clean().await[2], sent[1]);
+}
+
+#[tokio::test]
+async fn tombstones_of_voids_go_on_again_where_entries_and_raw_records_are_gone_as_well() {
+    let house = house(1, &[]).await;
+    house.put(raw_record([1, 2, 3], 10), HashKey(0)).await;
+    house.settle().await;
+    let (origin, Parts { raw, clean, ledger, .. }) = (Origin::new(&house.clean().await[0].origin), &house.parts);
+    let void = |first_ordinal: u64, count: u64| Void {
+        kind: Kind::Events.into(),
+        first_ordinal,
+        ids: (0..count).flat_map(|k| EventId((first_ordinal + k).into()).to_bytes()).collect::<Vec<u8>>().into(),
+        reason: "too large".to_string(),
+    };
+    let (chain, saved) = (origin.chain(), dedup_service::chain::of_voids(&origin.chain()));
+    for (chain, voids) in [(&chain, vec![void(0, 3)]), (&saved, vec![void(5, 2)])] {
+        let number = ledger.head(chain).await.unwrap().map_or(0, |head| head.number + 1);
+        let decision = dedup_entry::Entry::Decision(Decision { voids, ..Decision::default() });
+        ledger.append(chain, number, dedup_service::chain::encode(7, decision)).await.unwrap();
+    }
+    let mut ordinals = IntervalSet::default();
+    ordinals.insert(1, 2);
+    ordinals.insert(6, 8);
+    let wanted = Ordinals::from([(origin.clone(), ordinals)]);
+    let again = Again { raw: &**raw, clean: &**clean, ledger: &**ledger, is_rehearsal: false };
+    let outcome = again.forward(&wanted).await.unwrap();
+    assert_eq!(outcome.gone[&origin].intervals(), [(7, 8)], "nobody decided it");
+    let sent = house.clean().await.split_off(1);
+    let tombstones = [void(5, 2), void(0, 3)].map(|void| record::tombstone(&origin, void.first_ordinal, void.ids));
+    assert_eq!(sent, tombstones);
 }

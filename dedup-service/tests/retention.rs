@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use clap::Parser;
+use dedup_service::budget::Budget;
 use dedup_service::retention::saved_voids;
 use dedup_service::{Config, Owned, Owner, Parts, Retention, chain};
 use ledger::embedded::EmbeddedLedger;
@@ -61,7 +62,7 @@ async fn house(args: &[&str]) -> House {
         ledger: Arc::new(EmbeddedLedger::new(store)),
         env: Env { clock: clock.clone(), ..Env::system() },
         config: Only::parse_from(["dedup", "--dedup-settle-after", "20ms"].iter().chain(args)).config,
-        window_ids_max: 1_000_000,
+        budget: Budget::new(1_000_000),
         rules: Rules::default(),
     };
     House { parts, raw, clock, _dir: dir }

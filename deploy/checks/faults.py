@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Plants one fault at a time into a copy of what `observability.py` reads, and fails where it does not notice it."""
+"""Plants one fault at a time into a copy of what the checks read, and fails where a check does not notice it.
+
+The arguments are Helm, the Python that `rendered.py` needs, and hadolint.
+"""
 
 import os
 import shutil
@@ -13,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RULES = "deploy/observability/prometheus/rules"
 BOARDS = "deploy/observability/grafana/dashboards"
+CHART = "deploy/kubernetes"
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Fault:
     old: str
     new: str | None
     named: str
+    check: str = "observability.py"
 
 
 FAULTS = [
@@ -44,6 +49,8 @@ FAULTS = [
     Fault("deploy/runbooks/hole.md", "forebay_writer_holes", "forebay_writer_hole", "has no forebay_writer_hole"),
     Fault("deploy/runbooks/halt.md", "--accept-trimmed", "--accept-lost", "nobody has the flag --accept-lost"),
     Fault("deploy/runbooks/halt.md", "retention has removed it` |", "retention took it` |", "nobody says 'retention took it'"),
+    Fault("deploy/runbooks/halt.md", "`encoding failed`", "`were announced`", "halt.md has no row for 'encoding failed: {error}'"),
+    Fault("deploy/runbooks/hole.md", "   forebay forward-again\n", "", "hole.md does not say `forebay forward-again`"),
     Fault(f"{BOARDS}/pipeline.json", "forebay_dedup_lag_seconds", "forebay_dedup_delay_seconds", "has no forebay_dedup_delay_seconds"),
     Fault(f"{BOARDS}/pipeline.json", "histogram_quantile(", "histogram_quantile((", "panel «How long does a producer wait?»"),
     Fault(f"{BOARDS}/pipeline.json", "{{shard}}", "{{stream}}", "its legend names label stream"),
@@ -60,6 +67,13 @@ FAULTS = [
     Fault("writer-service/src/holes.rs", '"a hole stays open: forward it again"', '"a hole"', "nobody logs 'a hole stays open: forward it again'"),
     Fault("deploy/observability/prometheus/prometheus.yml", "writer-service:8083", "writer-service:8082", "job writer-service asks writer-service:8082"),
     Fault("docker-compose.yml", "prom/prometheus:v3.5.0", "prom/prometheus:latest", "the image of prometheus is not pinned"),
+    Fault("infrastructure/observability.tf", "    compaction-not-done = {", "    night-not-done = {", "compaction-behind.md does not name alarm night-not-done"),
+    Fault("infrastructure/observability.tf", 'runbook     = "quarantine-surge"', 'runbook     = "hole"', "no alarm of CloudWatch names quarantine-surge.md"),
+    Fault("forebay/src/audit/watch.rs", "        in_flight,\n        missing,\n", "        missing,\n", "the line 'the chains were read' has no in_flight"),
+    Fault(f"{CHART}/values/small.yaml", "  writeKeysSecret: forebay-write-keys\n", "", "takes events from anybody", "rendered.py small"),
+    Fault(f"{CHART}/templates/network.yaml", 'include "forebay.traced" $context', '""', "no network policy lets it out to http://collector", "rendered.py telemetry"),
+    Fault(f"{CHART}/templates/_pod.tpl", "FOREBAY_TRACE_SAMPLE", "FOREBAY_TRACE_SHARE", "has no setting FOREBAY_TRACE_SHARE", "rendered.py telemetry"),
+    Fault("deploy/Dockerfile", "rust:1.95-slim-bookworm", "rust:latest", "DL3007", "hadolint"),
 ]
 
 
@@ -73,30 +87,56 @@ def copy(to: Path) -> None:
         shutil.copytree(sources, to / sources.relative_to(ROOT))
 
 
-def check(root: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, root / "deploy/checks/observability.py"], capture_output=True, text=True, env=environment)
+def check(root: Path, name: str, tools: list[str]) -> subprocess.CompletedProcess:
+    helm, python, hadolint = tools
+    name, _, values = name.partition(" ")
+    if name == "hadolint":
+        return run([hadolint, root / "deploy/Dockerfile"])
+    if name == "rendered.py":
+        rendered = render(root, helm, values)
+        return run([python, root / "deploy/checks/rendered.py", rendered])
+    return run([sys.executable, root / "deploy/checks" / name])
 
 
-def unnoticed(root: Path, fault: Fault) -> str | None:
+def render(root: Path, helm: str, values: str) -> Path:
+    """What the chart comes to with some values, in a file."""
+    of_chart = root / CHART / f"values/{values}.yaml"
+    chosen = of_chart if of_chart.exists() else root / f"deploy/checks/{values}.yaml"
+    both = ["--values", chosen, "--values", root / "deploy/checks/installation.yaml"]
+    ended = run([helm, "template", "forebay", root / CHART, "--namespace", "forebay", *both])
+    if ended.returncode != 0:
+        sys.exit(ended.stderr)
+    rendered = root / f"{values}.yaml"
+    rendered.write_text(ended.stdout)
+    return rendered
+
+
+def run(command: list) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+
+
+def unnoticed(root: Path, fault: Fault, tools: list[str]) -> str | None:
     path = root / fault.file
     whole = path.read_text()
     if fault.old not in whole:
         return f"{fault.file} has no {fault.old!r} to put a fault in: change FAULTS"
     path.unlink() if fault.new is None else path.write_text(whole.replace(fault.old, fault.new, 1))
-    ended = check(root)
+    ended = check(root, fault.check, tools)
     path.write_text(whole)
-    if ended.returncode != 0 and fault.named in ended.stderr and "Traceback" not in ended.stderr:
+    said = ended.stdout + ended.stderr
+    if ended.returncode != 0 and fault.named in said and "Traceback" not in said:
         return None
-    return f"observability.py does not notice {fault.new!r} in {fault.file}: {ended.stderr.strip()[-300:]}"
+    return f"{fault.check} does not notice {fault.new!r} in {fault.file}: {said.strip()[-300:]}"
 
 
 def main() -> None:
+    tools = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         copy(root)
-        sound = check(root)
-        wrong = [sound.stderr] if sound.returncode != 0 else [line for fault in FAULTS if (line := unnoticed(root, fault))]
+        sound = {name: check(root, name, tools) for name in sorted({fault.check for fault in FAULTS})}
+        wrong = [f"{name}: {ended.stdout}{ended.stderr}" for name, ended in sound.items() if ended.returncode != 0]
+        wrong = wrong or [line for fault in FAULTS if (line := unnoticed(root, fault, tools))]
     if wrong:
         sys.exit("\n".join(wrong))
 

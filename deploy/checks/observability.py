@@ -31,6 +31,7 @@ OUTSIDE = {
     "kube_pod_container_status_restarts_total": "kube-state-metrics: whether that exit code is of late",
     "kube_pod_container_resource_limits": "kube-state-metrics: a process does not know the limit of its container",
     "kube_cronjob_status_last_successful_time": "kube-state-metrics: between the nights no compactor may run",
+    "kube_cronjob_created": "kube-state-metrics: how long a CronJob that never succeeded has been there",
     "container_memory_working_set_bytes": "cAdvisor: what a container is killed by",
 }
 OUTSIDE_LABELS = {"alertname", "alertstate", "namespace", "pod", "container", "resource", "cronjob", "severity"}
@@ -44,8 +45,40 @@ SECTIONS = ["## Symptom", "## What it means for data", "## Look", "## Do", "## I
 # What Grafana puts in for variables of its own.
 GRAFANA = {"__rate_interval": "5m", "__range": "1h", "datasource": "prometheus"}
 
+# Runbooks of alerts that no alarm of CloudWatch has, and why.
+ONLY_PROMETHEUS = {
+    "disk-full.md": "of a data directory: on AWS nothing durable is on a disk",
+    "gateway-sheds.md": "the load balancer does not tell 429 from other answers of its kind",
+}
+
 # Lines of runbooks whose flags are those of somebody else.
 FOREIGN_COMMANDS = re.compile(r"\b(aws|kubectl|docker|terraform|curl|df|du) ")
+
+# Commands that runbooks must have people type.
+COMMANDS = {"forebay forward-again": ["hole.md", "missing-events.md"]}
+
+# Errors that end a process as a halt, by the file that has their words.
+HALTING_ERRORS = {
+    "ledger/src/lib.rs": {"Damaged", "TooLarge"},
+    "stream/src/lib.rs": {"UnknownShard", "Trimmed", "MadeAgain", "Damaged"},
+    "stream/src/kinesis/error.rs": {"MadeAgain", "Changed", "IgnoresKeys"},
+    "lake/src/lib.rs": {"NotFound"},
+    "lake/src/parquet_file.rs": {"Damaged", "Differs"},
+}
+
+# Crates that are no part of a service.
+WITHOUT_HALTS = {"simulation", "standins"}
+
+# Where a plan's rows are compared, which has a word of its own for a halt.
+COMPACT = "compactor/src/compact.rs"
+
+# Halts whose words are those of something else, which has a row or is looked for itself, and what it is.
+OTHERS_WORDS = {
+    "chain {}, plan {number}: {reason}": "a halt of compaction, as it is told by a worker",
+    "chain {}, entry {}: {error}": "an object that differs or is damaged",
+    "{error}; `forebay audit` says what is missing; on AWS, raise the stream's retention and start with "
+    "--accept-trimmed {shard}:{after} to go on with the oldest record that is left": "records that retention has removed",
+}
 
 
 class Metrics:
@@ -256,6 +289,10 @@ def check_runbooks(metrics: Metrics) -> list[str]:
     there = {path.name for path in RUNBOOKS.glob("*.md")}
     wrong += [f"deploy/runbooks/{name} is of no alert and no alarm" for name in sorted(there - named)]
     wrong += [f"an alarm names deploy/runbooks/{name}, which is not there" for name in sorted(alarms - there)]
+    by_alerts = {Path(url).name for url in by_rule.values()}
+    wrong += [f"no alarm of CloudWatch names {name}, which alerts do" for name in sorted(by_alerts - alarms - ONLY_PROMETHEUS.keys())]
+    for name, books in COMMANDS.items():
+        wrong += [f"{book} does not say `{name}`" for book in sorted(there.intersection(books)) if f"\n   {name}\n" not in (RUNBOOKS / book).read_text()]
     known_flags = flags()
     for path in sorted(RUNBOOKS.glob("*.md")):
         wrong += [f"{path.name}: {line}" for line in check_runbook(metrics, path.read_text(), known_flags)]
@@ -283,9 +320,29 @@ def flags() -> set[str]:
 
 
 def check_halts() -> list[str]:
-    """What the runbook of halts quotes is what the code says."""
+    """What the runbook of halts quotes is what the code says, and whatever the code halts with is in it."""
     rows = re.findall(r"^\| (`[^|]*) \|", (RUNBOOKS / "halt.md").read_text(), re.M)
-    return [f"halt.md: nobody says {said!r}" for row in rows for said in re.findall(r"`([^`]+)`", row) if said not in code()]
+    quoted = [said for row in rows for said in re.findall(r"`([^`]+)`", row)]
+    wrong = [f"halt.md: nobody says {said!r}" for said in quoted if said not in code()]
+    for place, said in halts():
+        if said not in OTHERS_WORDS and not any(quote in said for quote in quoted):
+            wrong.append(f"halt.md has no row for {said!r}, of {place}")
+    known = {said for _, said in halts()}
+    return wrong + [f"OTHERS_WORDS: nobody halts with {said!r}" for said in OTHERS_WORDS if said not in known]
+
+
+def halts() -> list[tuple[str, str]]:
+    """What services halt with, and where: literals of halts, and the words of errors that become one."""
+    found = []
+    for path in sorted(ROOT.glob("*/src/**/*.rs")):
+        place = str(path.relative_to(ROOT))
+        text = re.sub(r"\\\n\s*", "", path.read_text().split("#[cfg(test)]\nmod")[0])
+        if path.parts[len(ROOT.parts)] not in WITHOUT_HALTS and path.name != "tests.rs":
+            found += [(place, said) for said in re.findall(r'\b[Hh]alt\(\s*(?:format!\(|format_args!\()?\s*"((?:[^"\\]|\\.)*)"', text)]
+            found += [(place, said) for said in re.findall(r'\bdiffers\(\s*(?:format_args!\()?\s*"((?:[^"\\]|\\.)*)"', text) if place == COMPACT]
+        errors = re.findall(r'#\[error\(\s*"((?:[^"\\]|\\.)*)",?\s*\)\]\s*(\w+)', text)
+        found += [(place, said) for said, variant in errors if variant in HALTING_ERRORS.get(place, ())]
+    return found
 
 
 def runbooks_of_alarms(wrong: list[str]) -> set[str]:
@@ -293,7 +350,8 @@ def runbooks_of_alarms(wrong: list[str]) -> set[str]:
     named = set()
     for path in [ROOT / "infrastructure/observability.tf", ROOT / "infrastructure/modules/service/alarms.tf"]:
         text = path.read_text()
-        named |= {f"{name}.md" for name in re.findall(r'^\s*runbook\s*= "([\w-]+)"', text, re.M)}
+        named |= {f"{name}.md" for name in re.findall(r'\brunbook\s*= "([\w-]+)"', text)}
+        wrong += check_names_of_alarms(text)
         named |= set(re.findall(r"deploy/runbooks/([\w-]+\.md)", text))
         for block in hcl.read(path):
             if block.labels[:1] == ["aws_cloudwatch_metric_alarm"] and "deploy/runbooks/" not in block.arguments["alarm_description"]:
@@ -302,10 +360,27 @@ def runbooks_of_alarms(wrong: list[str]) -> set[str]:
     return named
 
 
+def check_names_of_alarms(text: str) -> list[str]:
+    """Who gets an alarm finds it by its name in its runbook."""
+    listed = re.findall(r'^    ([\w-]+) = \{\n(?:      .*\n)*?      runbook\s*= "([\w-]+)"', text, re.M)
+    pages = {book: (RUNBOOKS / f"{book}.md").read_text() for _, book in listed if (RUNBOOKS / f"{book}.md").is_file()}
+    return [f"{book}.md does not name alarm {name}" for name, book in listed if f"`{name}`" not in pages.get(book, f"`{name}`")]
+
+
 def check_log_filters(path: Path) -> list[str]:
     """What alarms look for in logs is said by the code."""
     texts = re.findall(r'^\s*says\s*= "([^"]+)"', path.read_text(), re.M)
-    return [f"{path.name}: nobody logs {text!r}" for text in texts if text not in code()]
+    return [f"{path.name}: nobody logs {text!r}" for text in texts if text not in code()] + check_figures(path)
+
+
+def check_figures(path: Path) -> list[str]:
+    """What metrics are made of is in the line that they are said to be in."""
+    wrong = []
+    for line, listed in re.findall(r'^\s*says\s*= "([^"]+)"\n\s*figures\s*= \[([^\]]*)\]', path.read_text(), re.M):
+        logged = re.search(rf'tracing::info!\(([^;"]*)"{re.escape(line)}"', code())
+        fields = set(re.findall(r"\w+", logged[1])) if logged else set()
+        wrong += [f"{path.name}: the line {line!r} has no {figure}" for figure in hcl.strings(listed) if figure not in fields]
+    return wrong
 
 
 def check_targets() -> list[str]:

@@ -18,12 +18,21 @@ KEDA = "keda.sh/v1alpha1"
 CLOUD = ["backend/src/settings.rs", "aws/src/settings.rs"]
 # The watch over the chains is a command of a binary that is no service: it takes less from outside.
 WATCH = ["forebay/src/audit.rs", "forebay/src/source.rs", "forebay/src/main.rs"]
+# Settings that some processes take, by what their `main.rs`, or the frame that all services have in common, calls them.
+SHARED = {"traces::Settings": ["service/src/traces.rs", "service/src/otlp.rs"], "otlp::Settings": ["service/src/otlp.rs"]}
 
 
 def sources_of(service: str) -> str:
     """Where the settings of a service are."""
     own = WATCH if service == "audit" else ["service/src/process.rs", f"{service}/src/config.rs"]
+    frame = WATCH if service == "audit" else ["service/src/process.rs", f"{service}/src/main.rs"]
+    own = [*own, *shared_by(frame)]
     return "\n".join((ROOT / path).read_text() for path in [*CLOUD, *own])
+
+
+def shared_by(frame: list[str]) -> list[str]:
+    taken = "".join((ROOT / path).read_text() for path in frame)
+    return [path for name, paths in SHARED.items() if name in taken for path in paths]
 
 
 def settings_of(service: str) -> set[str]:
@@ -42,7 +51,7 @@ def pod_of(thing: dict) -> dict | None:
 
 def check_pod(name: str, pod: dict) -> list[str]:
     container = pod["containers"][0]
-    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    environment = settings_given(pod)
     settings = settings_of(container["name"])
     unknown = environment.keys() - settings - {"AWS_REGION"}
     wrong = [f"{name}: {container['name']} has no setting {setting}" for setting in unknown]
@@ -66,8 +75,36 @@ def check_probe(name: str, container: dict) -> list[str]:
     return [] if known else [f"{name}: {binary} does not tell the health of {asked}"]
 
 
-def check(things: list[dict]) -> list[str]:
+def check_collector(things: list[dict]) -> list[str]:
+    """Whoever sends to a collector is let out to it."""
+    policies = [thing["spec"] for thing in things if thing["kind"] == "NetworkPolicy"]
     wrong = []
+    for thing, pod in pods(things):
+        endpoint = settings_given(pod).get("FOREBAY_OTLP_ENDPOINT")
+        labels = thing["spec"]["template"]["metadata"]["labels"] if endpoint else {}
+        own = [policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels.items()]
+        ports = {port["port"] for policy in own for rule in policy["egress"] for port in rule["ports"]}
+        if endpoint and int(endpoint.rsplit(":", 1)[1]) not in ports:
+            wrong.append(f"{thing['kind']} {thing['metadata']['name']}: no network policy lets it out to {endpoint}")
+    return wrong
+
+
+def check_keys(things: list[dict]) -> list[str]:
+    """Values that are shipped leave no gateway open to all."""
+    open_to_all = [thing for thing, pod in pods(things) if pod["containers"][0]["name"] == "ingest-gateway" and "FOREBAY_WRITE_KEYS" not in settings_given(pod)]
+    return [f"Deployment {thing['metadata']['name']} takes events from anybody: it has no write keys" for thing in open_to_all]
+
+
+def pods(things: list[dict]) -> list[tuple[dict, dict]]:
+    return [(thing, pod) for thing in things if (pod := pod_of(thing))]
+
+
+def settings_given(pod: dict) -> dict[str, str | None]:
+    return {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+
+
+def check(things: list[dict]) -> list[str]:
+    wrong = check_collector(things) + check_keys(things)
     deployments = {thing["metadata"]["name"] for thing in things if thing["kind"] == "Deployment"}
     for thing in things:
         name = f"{thing['kind']} {thing['metadata']['name']}"

@@ -6,10 +6,12 @@
 //! an ordinal that the exact view should have and has not. **Twice**: one that a view has more than once.
 
 mod bitmap;
+mod broken;
 mod conservation;
 mod deep;
 mod explain;
 mod flow;
+mod following;
 mod judge;
 mod lost;
 mod numbering;
@@ -18,6 +20,7 @@ mod receipts;
 mod repeats;
 mod report;
 mod rows;
+mod taken;
 pub mod watch;
 
 pub use conservation::Conserved;
@@ -33,8 +36,9 @@ use deep::Depth;
 use flow::Flow;
 use judge::Evidence;
 use receipts::Receipts;
+use service::metrics::push::Pushing;
 use service::settings::duration;
-use service::{Env, Health, Stop, admin, metrics};
+use service::{Env, Health, Stop, admin, metrics, otlp};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +48,9 @@ use watch::Watch;
 
 /// Pause between two looks at a pipeline that has something in flight.
 const WAIT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the watch calls itself.
+const WATCH: &str = "forebay-audit";
 
 /// Most places that still have something in flight which a failure names.
 const UNSETTLED_SHOWN_MAX: usize = 5;
@@ -66,8 +73,9 @@ pub struct AuditArgs {
     #[arg(long)]
     pub deep: bool,
 
-    /// Read only the chains, and go on doing so with this pause, until a signal: says as metrics how many events there are,
-    /// where they are, and whether any is missing; exits with 1 if some were at the end
+    /// Read only the chains, and go on doing so with this pause, until a signal: says in its log and as metrics how many
+    /// events there are, where they are, whether any is missing, and whether the chains are what they were; exits with 1 if
+    /// not at the end
     #[arg(long, value_name = "PAUSE", value_parser = duration, conflicts_with_all = ["ledger", "wait", "deep"])]
     pub watch: Option<Duration>,
 
@@ -79,7 +87,14 @@ pub struct AuditArgs {
     #[arg(long, env = "FOREBAY_ADMIN_ADDR")]
     pub admin_addr: Option<SocketAddr>,
 
-    /// Most examples of each kind of finding
+    /// Ask the watch that shows its health at this address whether it is ready, and end: with 0 if it is
+    #[arg(long, value_name = "ADDR")]
+    pub check_health: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub otlp: otlp::Settings,
+
+    /// Most examples of each kind of finding, and of ids that remarks name
     #[arg(long, value_name = "N", default_value = "10")]
     pub examples: usize,
 }
@@ -113,18 +128,25 @@ pub async fn run(args: AuditArgs, env: Env) -> anyhow::Result<Report> {
 /// # Errors
 /// There are no chains to read, or the address can't be had. Chains that can't be read for a while are read again later.
 pub async fn watch(args: AuditArgs, every: Duration, env: Env, stop: Stop) -> anyhow::Result<Conserved> {
-    metrics::begin("forebay-audit");
+    metrics::begin(WATCH);
     watch::register();
     let health = Health::default();
+    let pushing = Pushing::start(&args.otlp, WATCH, &health, &env)?;
+    let outcome = show(args, every, env, health, stop).await;
+    pushing.close().await;
+    outcome
+}
+
+async fn show(args: AuditArgs, every: Duration, env: Env, health: Health, stop: Stop) -> anyhow::Result<Conserved> {
     let ready = health.part("conservation");
     let view = args.source.look(&env).await?;
-    let watch = Watch { view, env, every, missing_after: args.missing_after, ready }.run(stop.clone());
+    let watch = Watch { view, env, every, missing_after: args.missing_after, ready }.run(stop.clone(), watch::log);
     let Some(addr) = args.admin_addr else { return Ok(watch.await) };
     let listener = TcpListener::bind(addr).await.with_context(|| format!("listen on --admin-addr {addr}"))?;
     println!("showing metrics on http://{}/metrics", listener.local_addr()?);
     tokio::select! {
         conserved = watch => Ok(conserved),
-        served = admin::serve(listener, health, "forebay-audit", stop) => {
+        served = admin::serve(listener, health, WATCH, stop) => {
             served?;
             bail!("metrics are no longer shown")
         }

@@ -93,7 +93,8 @@ impl Order {
 /// Compacts, or says what there is to compact.
 pub async fn run(args: CompactArgs, env: Env) -> anyhow::Result<()> {
     if args.source.backend == Kind::Aws {
-        let Embedded { ledger, lake, .. } = args.source.on_aws(&env).await?;
+        let view = args.source.on_aws(&env).await?;
+        let Embedded { ledger, lake, .. } = view.ports.clone();
         let compactor = Compactor::new(args.compactor, ledger, lake, env, &Health::default());
         print(&args.order.carry_out(&compactor).await?);
         return Ok(());

@@ -96,7 +96,8 @@ fn examples(gone: &Ordinals) -> String {
 pub async fn run(args: ForwardArgs, env: Env) -> anyhow::Result<()> {
     let ForwardArgs { source, order } = args;
     if source.backend == Kind::Aws {
-        print(&order.carry_out(&source.on_aws(&env).await?, &env).await?);
+        let view = source.on_aws(&env).await?;
+        print(&order.carry_out(&view.ports, &env).await?);
         return Ok(());
     }
     embedded::refuse_missing(&source.places.data_dir)?;

@@ -33,6 +33,7 @@ mod progress;
 pub mod rate;
 mod schedule;
 mod tally;
+mod tls;
 
 pub use tally::{Acknowledged, Counts, Summary, Tally};
 
@@ -65,13 +66,17 @@ pub struct Args {
     #[arg(long, default_value = "gateway")]
     pub to: To,
 
-    /// Where to: http://HOST:PORT, or with the path as well
+    /// Where to: http://HOST:PORT or https://HOST:PORT, or with the path as well
     #[arg(long, env = "FOREBAY_URL", default_value = "http://127.0.0.1:8080")]
     pub url: Url,
 
     /// Write key
     #[arg(long, env = "FOREBAY_KEY", hide_env_values = true)]
     pub key: Option<Key>,
+
+    /// Believe a gateway's certificate by the issuers in this file, in PEM [default: those that the system believes]
+    #[arg(long, env = "FOREBAY_CA_CERT", value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
 
     /// Events in a time, as in 300/s, 60k/m, 1M/h
     #[arg(long, default_value = "1M/h")]
@@ -183,7 +188,10 @@ impl Args {
 
     async fn way(&self, env: &Env) -> anyhow::Result<Way> {
         match self.to {
-            To::Gateway => Ok(Way::Gateway(Arc::new(Target::new(&self.url, self.key.as_ref())?))),
+            To::Gateway => {
+                let target = Target::new(&self.url, self.key.as_ref(), self.ca_cert.as_deref())?;
+                Ok(Way::Gateway(Arc::new(target)))
+            }
             To::Kinesis => Ok(Way::Stream(OnAws::open(&self.cloud, env).await?.raw().await?)),
         }
     }

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use forebay::{audit, bench, compact, cost, forward_again, generate, quarantine, setup, up};
 use service::telemetry::{self, LogFormat};
-use service::{Env, Stop, memory, tasks};
+use service::{Env, Stop, files, memory, process, tasks};
 use std::process::ExitCode;
 
 /// Gives memory back faster and takes fewer locks than the system's allocator.
@@ -39,6 +39,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     memory::take_small_pages();
+    files::raise_limit();
     let cli = Cli::parse();
     let outcome = match telemetry::init(cli.log_format, "info") {
         Ok(()) => run(cli.command).await,
@@ -62,10 +63,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{summary}");
             Ok(code(summary.is_clean()))
         }
+        Command::Audit(audit::AuditArgs { check_health: Some(addr), .. }) => {
+            process::check_health(addr).map(|()| ExitCode::SUCCESS)
+        }
         Command::Audit(args) if args.watch.is_some() => {
             let every = args.watch.expect("it was just looked at");
             let conserved = Box::pin(audit::watch(args, every, env, stop_on_signal())).await?;
-            Ok(code(conserved.missing == 0))
+            Ok(code(conserved.is_right()))
         }
         Command::Audit(args) => {
             let report = Box::pin(audit::run(args, env)).await?;

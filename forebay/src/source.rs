@@ -32,6 +32,8 @@ pub struct View {
     overflow: Option<Arc<dyn Queue>>,
     /// Where a data directory is read beside the process that writes it.
     reader: Option<Arc<StoreReader>>,
+    /// Says what the calls have cost, once whoever looked is done.
+    aws: Option<OnAws>,
 }
 
 impl Source {
@@ -42,32 +44,33 @@ impl Source {
     pub async fn look(&self, env: &Env) -> anyhow::Result<View> {
         if self.backend == Kind::Embedded {
             let (ports, reader) = embedded::open_read_only(&self.places)?;
-            return Ok(View { ports, overflow: None, reader: Some(Arc::new(reader)) });
+            return Ok(View { reader: Some(Arc::new(reader)), ..View::of(ports) });
         }
+        let view = self.on_aws(env).await?;
+        let overflow = match &view.aws {
+            Some(aws) => aws.overflow().await?.map(|overflow| overflow.queue),
+            None => None,
+        };
+        Ok(View { overflow, ..view })
+    }
+
+    /// Everything on AWS but the overflow queue, to read and to write.
+    pub(crate) async fn on_aws(&self, env: &Env) -> anyhow::Result<View> {
         let aws = OnAws::open(&self.cloud, env).await?;
-        let overflow = aws.overflow().await?.map(|overflow| overflow.queue);
-        Ok(View { ports: ports(&aws).await?, overflow, reader: None })
+        let ports = Embedded {
+            raw: aws.raw().await?,
+            clean: aws.clean().await?,
+            ledger: aws.ledger().await?,
+            lake: aws.lake().await?,
+        };
+        Ok(View { aws: Some(aws), ..View::of(ports) })
     }
-
-    /// All ports to AWS.
-    pub(crate) async fn on_aws(&self, env: &Env) -> anyhow::Result<Embedded> {
-        ports(&OnAws::open(&self.cloud, env).await?).await
-    }
-}
-
-async fn ports(aws: &OnAws) -> anyhow::Result<Embedded> {
-    Ok(Embedded {
-        raw: aws.raw().await?,
-        clean: aws.clean().await?,
-        ledger: aws.ledger().await?,
-        lake: aws.lake().await?,
-    })
 }
 
 impl View {
     /// What this process has open itself: nothing is to be caught up with.
     pub(crate) fn of(ports: Embedded) -> View {
-        View { ports, overflow: None, reader: None }
+        View { ports, overflow: None, reader: None, aws: None }
     }
 
     /// Messages in the overflow queue, those that somebody has just received included; as SQS counts them, approximate.

@@ -1,5 +1,9 @@
 //! `forebay up`: the whole pipeline in one process.
 
+mod greeting;
+mod retention;
+mod room;
+
 use crate::audit::watch::{self, Watch};
 use crate::background::Background;
 use crate::control::{Desk, Hands};
@@ -9,21 +13,19 @@ use anyhow::Context;
 use clap::Args;
 use compactor::Compactor;
 use dedup_service::Deduper;
-use ingest_gateway::Gateway;
+use greeting::Greeting;
+use ingest_gateway::{FILES_RESERVED, Gateway};
 use ledger::keeper::Terms;
-use service::metrics::{self, Bound, Level, show_bound};
+use service::metrics;
+use service::metrics::push::Pushing;
 use service::settings::duration;
 use service::{Env, Health, Stop, Tasks};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
+use store::{SEGMENT_BYTES, Store};
 use tokio::net::TcpListener;
 use writer_service::Writer;
-
-/// Pause between two passes of retention over the log.
-const RETENTION_PAUSE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at what the chains say of all events: a reader beside the stages, on the same disk.
 const CONSERVATION_PAUSE: Duration = Duration::from_secs(15);
@@ -65,16 +67,18 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     let http = bind(args.gateway.http_addr, "--http-addr").await?;
     let grpc = bind(args.gateway.grpc_addr, "--grpc-addr").await?;
     let (embedded, store) = embedded::open(&args.places, &args.log, &env).await?;
-    let http_addr = http.local_addr()?;
-    store.describe_holder(&format!("http://{http_addr}"))?;
+    let greeting = Greeting { args: &args, http: http.local_addr()?, grpc: grpc.local_addr()? };
+    store.describe_holder(&greeting.http_url())?;
     let desk = Desk::open(&args.places.data_dir);
 
     metrics::begin("forebay-up");
     watch::register();
-    show_bounds(&store, &args);
+    room::show(&store, &args);
     let health = Health::default();
+    let pushing = Pushing::start(&args.traces.otlp, "forebay-up", &health, &env)?;
     let overflow = None; // The embedded stream and an embedded queue would refuse for the same reasons.
-    let gateway = Gateway::new(args.gateway.clone(), embedded.raw.clone(), overflow, env.clone(), health.clone())?;
+    let gateway = args.gateway.clone().leaving_files(FILES_RESERVED + segments_max(&args.log));
+    let gateway = Gateway::new(gateway, embedded.raw.clone(), overflow, env.clone(), health.clone())?;
     let deduper = Deduper::new(
         args.dedup.clone(),
         embedded.raw.clone(),
@@ -104,7 +108,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         ready: health.part("conservation"),
     };
 
-    announce(&args, http_addr, grpc.local_addr()?);
+    print!("{greeting}");
     let terms = |stage: &str| Terms::alone(format!("{stage}-{}", env.nonce()));
     let mut tasks = Tasks::default();
     let background = Background::start()?;
@@ -118,11 +122,11 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     tasks.spawn_on(threads, "control", |stop| desk.run(hands, stop));
     tasks.spawn_on(threads, "compactor", |stop| compactor.run(stop));
     tasks.spawn_on(threads, "conservation", |stop| async move {
-        watch.run(stop).await;
+        watch.run(stop, |_| ()).await;
         Ok(())
     });
     let traces = env.traces.clone();
-    tasks.spawn("retention", |stop| retention(store.clone(), env.clone(), stop));
+    tasks.spawn("retention", |stop| retention::run(store.clone(), env.clone(), stop));
     let log = store.clone();
     tasks.spawn("log", |stop| async move {
         tokio::select! {
@@ -136,8 +140,13 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         error = lost(&store, LAST_ANSWERS + args.gateway.drain_timeout) => Err(error),
     };
     tokio::task::spawn_blocking(move || store.close()).await?;
-    traces.close().await;
+    tokio::join!(pushing.close(), traces.close());
     outcome
+}
+
+/// Files of a log that readers are behind with: twice of what it is let grow to.
+fn segments_max(log: &LogConfig) -> u64 {
+    2 * (log.log_bytes_max as u64).div_ceil(SEGMENT_BYTES.into())
 }
 
 async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -155,44 +164,6 @@ async fn lost(store: &Store, after: Duration) -> anyhow::Error {
     let error = store.stopped().await;
     tokio::time::sleep(after).await;
     anyhow::Error::new(error).context("the log is lost: start again once it can be written")
-}
-
-async fn retention(store: Arc<Store>, env: Env, stop: Stop) -> anyhow::Result<()> {
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(RETENTION_PAUSE) => {
-                store.enforce_retention(env.now()).await.context("retention of the log")?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Shows how full the log is, and whether the disk has room for what it may still take.
-fn show_bounds(store: &Arc<Store>, args: &UpArgs) {
-    let (view, bytes_max) = (store.view().clone(), args.log.log_bytes_max as f64);
-    let log_bytes = move || view.log_size().0 as f64;
-    let used = log_bytes.clone();
-    show_bound(Bound::LogBytes, move || Level { used: used(), limit: bytes_max });
-    let folder = args.places.data_dir.clone();
-    show_bound(Bound::DiskFreeBytes, move || {
-        let free = rustix::fs::statvfs(&folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        Level { used: free as f64, limit: (bytes_max - log_bytes()).max(0.0) }
-    });
-}
-
-/// Says where everything is, and how to send a first event.
-fn announce(args: &UpArgs, http: SocketAddr, grpc: SocketAddr) {
-    let first =
-        r#"{"event_id":"'$(cat /proc/sys/kernel/random/uuid)'","event_name":"page:view","created_at":'$(date +%s)'}"#;
-    println!("forebay {} is up\n", env!("CARGO_PKG_VERSION"));
-    println!("  HTTP     http://{http}/v1/events   (also /healthz /readyz /metrics)");
-    println!("  gRPC     http://{grpc}   (forebay.v1.Ingest, grpc.health.v1)");
-    println!("  data     {}", args.places.data_dir.display());
-    println!("  lake     {}\n", args.places.lake_dir().display());
-    println!("Send an event:\n\n  curl -sS http://{http}/v1/events -H 'Content-Type: application/json' -d '{first}'\n");
-    println!("It is in the lake within {:?}. Ctrl-C drains and stops.", args.writer.flush_interval);
 }
 
 #[cfg(test)]

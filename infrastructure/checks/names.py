@@ -14,6 +14,8 @@ INFRASTRUCTURE = ROOT / "infrastructure"
 COMMON = ["backend/src/settings.rs", "aws/src/settings.rs", "service/src/process.rs"]
 SERVICES = ("ingest-gateway", "dedup-service", "writer-service", "compactor")
 SETTINGS = {service: [*COMMON, f"{service}/src/config.rs"] for service in SERVICES}
+# Settings that some processes take, by what their `main.rs`, or the frame that all services have in common, calls them.
+SHARED = {"traces::Settings": ["service/src/traces.rs", "service/src/otlp.rs"], "otlp::Settings": ["service/src/otlp.rs"]}
 # The watch is a command of a binary that is no service: it takes less from outside, and its flags are its own.
 WATCH = "forebay/src/audit.rs"
 BINARY = "forebay/src/main.rs"
@@ -26,7 +28,10 @@ SQL_TYPES = {"CreatedAt": "timestamp", "ReceivedAt": "timestamp", "Ordinal": "bi
 
 
 def settings_of(service: str) -> set[str]:
-    texts = [(ROOT / path).read_text() for path in SETTINGS[service]]
+    frame = [f"{service}/src/main.rs", "service/src/process.rs"] if service in SERVICES else [BINARY, WATCH]
+    taken = "".join((ROOT / path).read_text() for path in frame)
+    shared = [path for name, paths in SHARED.items() if name in taken for path in paths]
+    texts = [(ROOT / path).read_text() for path in [*SETTINGS[service], *shared]]
     return {name for text in texts for name in re.findall(r'env = "(FOREBAY_\w+)"', text)}
 
 
@@ -38,7 +43,7 @@ def given_to(module: Block) -> set[str]:
     """Settings that a service gets, those in the locals that its own refer to included."""
     of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
     text = module.arguments["environment"] + module.arguments.get("secrets", "")
-    for name in ("draining", "environment"):
+    for name in ("traced", "draining", "environment"):
         text = text.replace(f"local.{name}", of_locals[name])
     return set(re.findall(r"FOREBAY_\w+", text))
 
@@ -48,6 +53,14 @@ def check_settings() -> list[str]:
     for service, module in modules().items():
         wrong += [f"{module.place}: {service} has no setting {name}" for name in given_to(module) - settings_of(service)]
     return wrong
+
+
+def check_traced() -> list[str]:
+    """Whoever is told of the collector is let out to it, and nobody else is."""
+    of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
+    let_out = set(strings(of_locals["traced_services"]))
+    told = {service for service, module in modules().items() if "FOREBAY_OTLP_ENDPOINT" in given_to(module)}
+    return [f"services.tf: {service} is told of a collector or let out to it, and not both" for service in sorted(let_out ^ told)]
 
 
 def check_commands() -> list[str]:
@@ -86,7 +99,7 @@ def check_columns() -> list[str]:
 
 
 def main() -> None:
-    wrong = check_settings() + check_commands() + check_watch() + check_columns()
+    wrong = check_settings() + check_traced() + check_commands() + check_watch() + check_columns()
     if wrong:
         sys.exit("\n".join(wrong))
 

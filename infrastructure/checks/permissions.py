@@ -91,6 +91,8 @@ WATCH = [
     "forebay/src/audit.rs watch",
     "forebay/src/audit/watch.rs",
     "forebay/src/audit/conservation.rs",
+    "forebay/src/audit/following.rs",
+    "forebay/src/audit/taken.rs",
     "forebay/src/audit/flow.rs oldest_unwritten",
     "forebay/src/audit/flow.rs writer_head",
     "forebay/src/audit/numbering.rs for_each_decision",
@@ -100,6 +102,9 @@ WATCH = [
     "writer-service/src/chain.rs",
     "ledger/src/walk.rs",
 ]
+
+# Parts of `audit` that the watch uses and that read nothing.
+PURE = {"bitmap", "broken", "report"}
 
 # Where a service's code is, as a folder, a file or `file function`, and what its ports are called there: (kind of backend,
 # name of what stands behind it).
@@ -157,6 +162,41 @@ OBJECTS = {
         "LiveObjects": (["live/*"], {"s3:DeleteObject", "s3:GetObject"}),
         "FinalObjects": (["dropped/*", "final/*"], {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"}),
     },
+}
+
+# What each service may write to in the ledger: partitions, by their keys. All that is written or deleted must be in here.
+PARTITIONS = {
+    "dedup-service": {
+        "LedgerEntries": (["chain/dedup/*", "chain/void/*", "chains", "leases"], {"dynamodb:PutItem"}),
+        "LedgerTrim": (["chain/dedup/*"], {"dynamodb:BatchWriteItem"}),
+        "Leases": (["leases"], {"dynamodb:DeleteItem"}),
+    },
+    "writer-service": {
+        "LedgerEntries": (["chain/writer/*", "chains", "leases"], {"dynamodb:PutItem"}),
+        "Leases": (["leases"], {"dynamodb:DeleteItem"}),
+    },
+    "compactor": {
+        "LedgerEntries": (["chain/plan/*", "chains"], {"dynamodb:PutItem"}),
+        "LedgerTrim": (["chain/writer/*"], {"dynamodb:BatchWriteItem"}),
+    },
+}
+
+# What the keys above come of, as `file function` or a file, and what has to be there.
+KEYS = [
+    ("ledger/src/dynamodb/item.rs", 'CHAINS: &str = "chains"'),
+    ("ledger/src/dynamodb/item.rs", 'LEASES: &str = "leases"'),
+    ("ledger/src/dynamodb/item.rs partition_of", 'format!("chain/{chain}")'),
+    ("ledger/src/dynamodb/leases.rs remove_once", "key(LEASES, "),
+    ("ledger/src/dynamodb/registry.rs delete", "partition_of(chain)"),
+]
+
+# Where names of chains begin.
+CHAINS = ["schema/src/origin.rs", "dedup-service/src/chain.rs", "writer-service/src/chain.rs", "compactor/src/chain.rs"]
+
+# What can't be narrowed down to objects or partitions, and what says how all else is.
+WHOLE = {
+    "Lake": ({"s3:ListBucket"}, OBJECTS, "OBJECTS"),
+    "Ledger": ({"dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Query"}, PARTITIONS, "PARTITIONS"),
 }
 
 # What the statements of a policy are about.
@@ -229,10 +269,14 @@ def check_methods(all_calls: dict[str, dict[str, set[str]]]) -> list[str]:
 
 
 def check_watch() -> list[str]:
-    """Of `flow.rs` the watch uses some functions only; what it calls there has to be in WATCH."""
+    """What the watch uses has to be in WATCH. Of `flow.rs` it uses some functions only."""
+    own = [place for place in WATCH if place.startswith("forebay/src/audit/")]
+    used = {name for place in own if " " not in place for name in re.findall(r"^use super::(\w+)", "\n".join(texts(place)), re.M)}
+    unknown = [name for name in sorted(used - PURE) if not any(place.startswith(f"forebay/src/audit/{name}.rs") for place in own)]
     called = re.findall(r"\bflow::(\w+)\(", "\n".join(texts("forebay/src/audit/conservation.rs")))
     places = {f"forebay/src/audit/flow.rs {function}" for function in called}
-    return [f"WATCH lacks {place}, which the watch calls" for place in places - set(WATCH)]
+    wrong = [f"WATCH lacks {place}, which the watch calls" for place in places - set(WATCH)]
+    return wrong + [f"WATCH lacks forebay/src/audit/{name}.rs, which the watch uses" for name in unknown]
 
 
 def used(service: str) -> dict[tuple[str, str], set[str]]:
@@ -280,22 +324,46 @@ def compare(where: str, wanted: set[str], given: set[str]) -> list[str]:
 
 def check_service(service: str, all_calls: dict[str, dict[str, set[str]]]) -> list[str]:
     statements, wanted = policy(service), needed(service, all_calls)
-    objects = OBJECTS.get(service, {})
-    wrong = []
-    if "Lake" in wanted:
-        of_objects = wanted["Lake"] - {"s3:ListBucket"}
-        wanted["Lake"] -= of_objects
-        allowed = set().union(*(allowed for _, allowed in objects.values()))
-        wrong += compare(f"OBJECTS of {service}", of_objects, allowed)
-        wanted |= {name: allowed for name, (_, allowed) in objects.items()}
+    wrong = narrow(service, wanted)
     for name in statements.keys() | wanted.keys() - {"Key"}:
         if name == "Key":
             continue
         where = f"{POLICIES.name}: {name} of {service}"
         given = actions(statements[name]) if name in statements else set()
         wrong += compare(where, wanted.get(name, set()), given)
-    wrong += check_resources(service, statements)
+    wrong += check_resources(service, statements) + check_partitions(service, statements)
     return wrong + check_key(service, statements.get("Key"), wanted)
+
+
+def narrow(service: str, wanted: dict[str, set[str]]) -> list[str]:
+    """Takes what is for some objects or partitions only out of the statement about the whole, into statements of its own."""
+    wrong = []
+    for name in WHOLE.keys() & wanted.keys():
+        of_whole, by_service, said_by = WHOLE[name]
+        parts = by_service.get(service, {})
+        of_parts = wanted[name] - of_whole
+        wanted[name] -= of_parts
+        wrong += compare(f"{said_by} of {service}", of_parts, set().union(*(allowed for _, allowed in parts.values())))
+        wanted |= {part: allowed for part, (_, allowed) in parts.items()}
+    return wrong
+
+
+def check_partitions(service: str, statements: dict[str, Block]) -> list[str]:
+    wrong = []
+    for name, (partitions, _) in PARTITIONS.get(service, {}).items():
+        conditions = statements[name].inside("condition") if name in statements else []
+        given = [[strings(block.arguments[key]) for key in ("test", "variable", "values")] for block in conditions]
+        if given != [[["ForAllValues:StringLike"], ["dynamodb:LeadingKeys"], partitions]]:
+            wrong.append(f"{POLICIES.name}: {name} of {service} is not confined to the partitions {', '.join(partitions)}")
+    return wrong
+
+
+def check_ledger_keys() -> list[str]:
+    """Keys of partitions are those of the code, and each kind of chain has somebody who may append to it."""
+    wrong = [f"{place} has no {said!r}: change PARTITIONS" for place, said in KEYS if said not in "\n".join(texts(place))]
+    begun = {name for path in CHAINS for name in re.findall(r'const \w+: &str = "(\w+/)";', source(ROOT / path))}
+    allowed = {key for parts in PARTITIONS.values() for key in parts["LedgerEntries"][0] if key.startswith("chain/")}
+    return wrong + [f"nobody may append to chains {name}: change PARTITIONS" for name in begun if f"chain/{name}*" not in allowed]
 
 
 def check_resources(service: str, statements: dict[str, Block]) -> list[str]:
@@ -311,6 +379,8 @@ def wanted_resources(service: str, name: str) -> str:
     if name in OBJECTS.get(service, {}):
         prefixes, _ = OBJECTS[service][name]
         return f"[{', '.join(f'{chr(34)}${{local.lake_objects}}{prefix}{chr(34)}' for prefix in prefixes)}]"
+    if name in PARTITIONS.get(service, {}):
+        name = "Ledger"
     if name == "FanOut":
         return FAN_OUT[service][0]
     if name == "FanOutConsumers":
@@ -343,7 +413,7 @@ def main() -> None:
     if not wrong:
         if sys.argv[1:] == ["--table"]:
             return print(table(all_calls))
-        wrong = check_watch() + [line for service in SERVICES for line in check_service(service, all_calls)]
+        wrong = check_watch() + check_ledger_keys() + [line for service in SERVICES for line in check_service(service, all_calls)]
     if wrong:
         sys.exit("\n".join(sorted(set(wrong))))
 

@@ -19,6 +19,10 @@ const BODY_BYTES_CEILING: usize = 1 << 30;
 /// Most flushes at a time that may be allowed: each holds the tables of a compressor.
 const FLUSHES_CEILING: usize = 64;
 
+/// Files that a process has open besides connections of clients: a compaction beside the gateway opens 128 at a time, and
+/// the rest is for listeners, the runtime, and connections of our own. A log is not counted in.
+pub const FILES_RESERVED: u64 = 256;
+
 /// Settings of the gateway.
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "ingest-gateway")]
@@ -127,6 +131,32 @@ pub struct Config {
 }
 
 impl Config {
+    /// Allows no more connections than leave `reserved` of the files that this process may have open, or half of them
+    /// where these are fewer. Without files the log can't go on, which is worse than connections that wait.
+    #[must_use]
+    pub fn leaving_files(self, reserved: u64) -> Config {
+        self.within(service::files::limit(), reserved)
+    }
+
+    fn within(self, files: u64, reserved: u64) -> Config {
+        let spare = files.saturating_sub(reserved).max(files / 2);
+        let wanted = self.connections_max.get() as u128 + self.grpc_connections_max.get() as u128;
+        if wanted <= u128::from(spare) {
+            return self;
+        }
+        let share = |max: NonZeroUsize| {
+            let share = max.get() as u128 * u128::from(spare) / wanted;
+            NonZeroUsize::new(share as usize).unwrap_or(NonZeroUsize::MIN)
+        };
+        let (http, grpc) = (share(self.connections_max), share(self.grpc_connections_max));
+        tracing::warn!(
+            open_files = files,
+            "--connections-max is {http} and --grpc-connections-max {grpc}, since the system allows no more open files: \
+             raise that limit (ulimit -Hn, LimitNOFILE=), or lower the settings"
+        );
+        Config { connections_max: http, grpc_connections_max: grpc, ..self }
+    }
+
     /// How long records wait for the stream, and for the queue next to it.
     pub(crate) fn patience(&self, overflow: Option<&Overflow>) -> Patience {
         let Config { overflow_after, resend_for, .. } = *self;
@@ -227,6 +257,19 @@ mod tests {
             let error = parse(&args).expect_err("nonsense");
             assert!(error.contains(args[0]), "{error}");
         }
+    }
+
+    #[test]
+    fn connections_leave_files_to_the_rest_of_the_process() {
+        let caps = |files: u64| {
+            let config = parse(&[]).expect("defaults").within(files, FILES_RESERVED);
+            (config.connections_max.get(), config.grpc_connections_max.get())
+        };
+        assert_eq!(caps(u64::MAX), (10_000, 1_000));
+        assert_eq!(caps(11_000 + FILES_RESERVED), (10_000, 1_000));
+        assert_eq!(caps(1_100 + FILES_RESERVED), (1_000, 100));
+        assert_eq!(caps(128), (58, 5));
+        assert_eq!(caps(2), (1, 1));
     }
 
     #[test]

@@ -30,6 +30,9 @@ const GREETINGS_MAX: usize = 64;
 /// Calls at a time on one connection.
 const STREAMS_MAX: u32 = 256;
 
+/// Most bytes of a call's headers, as HTTP/2 counts them; beyond it, 431.
+const HEADER_BYTES_MAX: u32 = 32 << 10;
+
 /// After which a silent connection is asked whether anybody is there, and how long that may take.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,6 +115,7 @@ pub(crate) async fn serve(
     });
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_server)

@@ -25,6 +25,7 @@ mod parcel;
 mod refusal;
 mod reload;
 mod shards;
+mod surge;
 mod tls;
 mod trace;
 
@@ -47,7 +48,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use config::Config;
+pub use config::{Config, FILES_RESERVED};
 pub use overflow::Overflow;
 
 /// The gateway, ready to run.
@@ -145,6 +146,7 @@ impl Gateway {
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
                 drained(drainer, stop.clone()),
+                surge::watch(stop.clone()),
                 reload::keep_fresh(identity, keys, stop),
             )
         };

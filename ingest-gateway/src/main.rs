@@ -3,7 +3,8 @@
 use anyhow::Context;
 use backend::{Backend, Kept};
 use clap::Parser;
-use ingest_gateway::{Config, Gateway, Overflow};
+use ingest_gateway::{Config, FILES_RESERVED, Gateway, Overflow};
+use service::metrics::push::Pushing;
 use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -42,18 +43,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let Arguments { gateway, backend, traces, process } = arguments;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
-    let traces = env.traces.clone();
+    let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
     let raw = backend.raw().await?;
+    let gateway = gateway.leaving_files(FILES_RESERVED);
     let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;
     let gateway = gateway.with_admin_elsewhere(process.admin_addr.is_some());
     let mut tasks = Tasks::default();
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks).await;
-    traces.close().await;
+    tokio::join!(pushing.close(), spans.close());
     outcome
 }
 

@@ -3,7 +3,9 @@
 use crate::Config;
 use crate::answer::Answer;
 use crate::budget::Budget;
+use crate::surge::Sources;
 use axum::http::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use schema::Reason;
 use service::metrics::{Bound, Level, Set, show_bound};
@@ -14,6 +16,8 @@ const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// What stands for the source where no keys are asked for.
 const ANY: &str = "any";
+
+const SOURCE: &str = "source";
 
 /// Statuses that are shown before there is an answer with them: those of the alerts.
 const SHOWN: [StatusCode; 3] =
@@ -95,6 +99,18 @@ impl Metrics {
         drop(Events::of(&self.accepted, &self.quarantined, source));
     }
 
+    /// What each source has sent, as it is counted here.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = Sources::new();
+        for (source, events) in counted(&self.accepted) {
+            sources.entry(source).or_default().accepted += events;
+        }
+        for (source, events) in counted(&self.quarantined) {
+            sources.entry(source).or_default().quarantined += events;
+        }
+        sources
+    }
+
     /// Requests that were answered with `status`.
     pub(crate) fn requests(&self, status: StatusCode) -> IntCounter {
         match status {
@@ -107,9 +123,9 @@ impl Metrics {
         let set = Set::new("gateway");
         let requests = set.counters("requests_total", &["status"], "Requests by the HTTP status of their answer");
         SHOWN.iter().for_each(|status| drop(requests.with_label_values(&[status.as_str()])));
-        let accepted = set.counters("events_accepted_total", &["source"], "Valid events, durable");
+        let accepted = set.counters("events_accepted_total", &[SOURCE], "Valid events, durable");
         let help = "Invalid events, durable in quarantine";
-        let quarantined = set.counters("events_quarantined_total", &["reason", "source"], help);
+        let quarantined = set.counters("events_quarantined_total", &["reason", SOURCE], help);
         Metrics {
             anybody: Events::of(&accepted, &quarantined, ANY),
             accepted,
@@ -137,6 +153,17 @@ impl Metrics {
             overflow_messages: set.gauge("overflow_messages", "Messages in the overflow queue, about"),
         }
     }
+}
+
+/// Each count of a counter, with its source.
+fn counted(counter: &IntCounterVec) -> Vec<(String, u64)> {
+    let families = counter.collect();
+    let counts = families.iter().flat_map(|family| family.get_metric());
+    let counted = |count: &prometheus::proto::Metric| {
+        let source = count.get_label().iter().find(|label| label.name() == SOURCE)?;
+        Some((source.value().to_owned(), count.get_counter().get_value() as u64))
+    };
+    counts.filter_map(counted).collect()
 }
 
 impl Events {

@@ -31,6 +31,9 @@ const IN_PARTS: UploadSizes = UploadSizes { single_bytes_max: 0, part_bytes: 5 <
 /// because its answer is late may find its own object.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Attempts at an object that is undecided: one fault makes one of them so.
+const ATTEMPTS_MAX: u32 = 3;
+
 async fn aws() -> Aws {
     patient(&standins::s3().await)
 }
@@ -268,5 +271,32 @@ async fn throttled_and_contested_creations_are_repeated_until_they_land() {
         let (proxy, lake) = behind(Faults::none().next(2, "PutObject", fault), UploadSizes::default()).await;
         assert_eq!(lake.create(KEY, content(1000, 0)).await, Ok(Created::New), "{fault:?}");
         assert_eq!(proxy.counts().of("PutObject", fault), 2);
+    }
+}
+
+/// Creates an object as one does who has announced it: again for as long as it is undecided.
+async fn create_at_last(lake: &S3Lake, content: &Bytes) {
+    for _ in 0..ATTEMPTS_MAX {
+        match lake.create(KEY, content.clone()).await {
+            Ok(_) => return,
+            Err(LakeError::Unavailable { .. }) => {}
+            Err(refused) => panic!("{refused:?}"),
+        }
+    }
+    panic!("undecided after {ATTEMPTS_MAX} attempts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_in_parts_lands_whole_and_once_whatever_becomes_of_a_call_for_it() {
+    let calls = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"];
+    let any = calls.into_iter().flat_map(|call| [Fault::DropAnswer, Fault::Twice].map(|fault| (call, fault)));
+    let completion = [Fault::Conflict, Fault::ExistsAlready].map(|fault| ("CompleteMultipartUpload", fault));
+    let (first, second) = (content((5 << 20) + 7, 0), content((5 << 20) + 7, 1));
+    for (call, fault) in any.chain(completion) {
+        let (proxy, lake) = behind(Faults::none().next(1, call, fault), IN_PARTS).await;
+        create_at_last(&lake, &first).await;
+        assert_eq!(proxy.counts().of(call, fault), 1, "{call}: {fault:?}");
+        assert_eq!(lake.create(KEY, second.clone()).await, Ok(Created::Exists), "{call}: {fault:?}");
+        assert!(lake.get(KEY).await.expect("the object") == first, "{call}: {fault:?}: the content differs");
     }
 }

@@ -19,6 +19,16 @@ const PART: &str = "PUT /some-bucket/live/object.parquet?x-id=UploadPart&partNum
 const COMPLETE: &str = "POST /some-bucket/live/object.parquet?uploadId=up-1";
 const ABORT: &str = "DELETE /some-bucket/live/object.parquet?x-id=AbortMultipartUpload&uploadId=up-1";
 
+const KMS_KEY: &str = "alias/some-key";
+
+/// How an object is encrypted, with which key, and whether that is asked for once for many objects. Source:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
+const ENCRYPTION: [&str; 3] = [
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+];
+
 fn done() -> Answer {
     Answer::says(200, "")
 }
@@ -37,14 +47,25 @@ fn completed() -> Answer {
     Answer::says(200, "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
 }
 
-/// A lake that has been opened, and its server.
 async fn lake(sizes: UploadSizes, answers: impl IntoIterator<Item = Answer>) -> (Scripted, S3Lake) {
+    opened(S3Options { sizes, ..S3Options::of_bucket(BUCKET) }, answers).await
+}
+
+/// A lake that has been opened, and its server.
+async fn opened(options: S3Options, answers: impl IntoIterator<Item = Answer>) -> (Scripted, S3Lake) {
     let server = Scripted::start([Answer::says(200, "<ListBucketResult></ListBucketResult>")]).await;
-    let options = S3Options { path_style: true, sizes, ..S3Options::of_bucket(BUCKET) };
+    let options = S3Options { path_style: true, ..options };
     let lake = S3Lake::open(&standins::connect(server.endpoint()), options).await.expect("the script's first answer");
     assert!(server.take_requests()[0].line.starts_with(LIST));
     server.then(answers);
     (server, lake)
+}
+
+/// The headers of its first request that says how to encrypt, and which request that is.
+fn encryption(server: &Scripted) -> Option<(String, [String; 3])> {
+    let request = server.take_requests().into_iter().find(|request| request.headers.contains_key(ENCRYPTION[0]))?;
+    let headers = ENCRYPTION.map(|header| request.headers.get(header).cloned().unwrap_or_default());
+    Some((request.line, headers))
 }
 
 fn asked(server: &Scripted) -> Vec<String> {
@@ -158,4 +179,26 @@ async fn an_upload_whose_part_is_refused_is_aborted() {
     let (server, lake) = lake(IN_PARTS, [absent, begun, error(403, "AccessDenied"), Answer::says(204, "")]).await;
     assert!(matches!(create(&lake).await, Err(LakeError::Refused { .. })));
     assert_eq!(asked(&server), [HEAD, BEGIN, PART, ABORT]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_set_encrypts_every_object_however_it_is_sent() {
+    let in_parts: Vec<Answer> = parts_are_sent().into_iter().chain([completed()]).collect();
+    for (sizes, answers, begins) in [(UploadSizes::default(), vec![done()], PUT), (IN_PARTS, in_parts, BEGIN)] {
+        let options = S3Options { sizes, kms_key: Some(KMS_KEY.to_string()), ..S3Options::of_bucket(BUCKET) };
+        let (server, lake) = opened(options, answers).await;
+        assert_eq!(create(&lake).await, Ok(Created::New));
+        let expected = ["aws:kms", KMS_KEY, "true"].map(str::to_string);
+        assert_eq!(encryption(&server), Some((begins.to_string(), expected)));
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_the_bucket_says_how_objects_are_encrypted() {
+    let in_parts: Vec<Answer> = parts_are_sent().into_iter().chain([completed()]).collect();
+    for (sizes, answers) in [(UploadSizes::default(), vec![done()]), (IN_PARTS, in_parts)] {
+        let (server, lake) = lake(sizes, answers).await;
+        assert_eq!(create(&lake).await, Ok(Created::New));
+        assert_eq!(encryption(&server), None);
+    }
 }

@@ -43,6 +43,10 @@ const LOOK_EVERY_ALONE: Duration = Duration::from_millis(500);
 /// right. A hand-off never gets stuck.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// Looks in a row that may fail before a worker counts as unable to do its work. One may fail by chance; three take less
+/// than a minute even where nobody answers, and somebody should know by then.
+pub const LOOKS_FAILED_MAX: u32 = 3;
+
 /// How a piece of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -72,6 +76,10 @@ pub trait Work: Send + Sync + fmt::Debug + 'static {
 
     /// The lease of a piece is lost, and its work was stopped.
     fn lost(&self, _piece: &str) {}
+
+    /// Told after a look whether this worker can do its work: it sees what there is, and has its share or nothing is free.
+    /// If not, why; that is said after [`LOOKS_FAILED_MAX`] looks in a row that failed.
+    fn able(&self, _able: Result<(), &str>) {}
 }
 
 /// How a worker takes and keeps leases.
@@ -129,6 +137,8 @@ pub struct Keeper {
     tasks: JoinSet<Result<Ending, Failure>>,
     pieces_of: BTreeMap<Id, String>,
     done: BTreeSet<String>,
+    /// Looks in a row that failed.
+    looks_failed: u32,
 }
 
 #[derive(Debug)]
@@ -157,6 +167,7 @@ impl Keeper {
             tasks: JoinSet::new(),
             pieces_of: BTreeMap::new(),
             done: BTreeSet::new(),
+            looks_failed: 0,
         }
     }
 
@@ -181,20 +192,39 @@ impl Keeper {
         Ok(())
     }
 
-    /// Sees what there is, then hands off what is too much, or takes what is too little.
+    /// Sees what there is, and acts on it.
     async fn look(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         if self.terms.sharing == Sharing::Evenly {
             self.sit().await;
         }
         let Some(seen) = stop.run_until_cancelled(self.see()).await else { return Ok(()) };
-        let mut pieces = match seen {
-            Ok(pieces) => pieces,
-            Err(Failure::Again(reason)) => {
-                tracing::warn!(reason, "can't see the work and its leases, trying again");
-                return Ok(());
-            }
+        let looked = match seen {
+            Ok(pieces) => self.balance(pieces, stop).await,
+            Err(Failure::Again(reason)) => Err(format!("can't see the work and its leases: {reason}")),
             Err(Failure::Fatal(error)) => return Err(error),
         };
+        self.note(looked);
+        Ok(())
+    }
+
+    /// Says how a look went.
+    fn note(&mut self, looked: Result<(), String>) {
+        let Err(reason) = looked else {
+            self.looks_failed = 0;
+            return self.work.able(Ok(()));
+        };
+        tracing::warn!(reason, "trying again");
+        self.looks_failed += 1;
+        if self.looks_failed >= LOOKS_FAILED_MAX {
+            self.work.able(Err(&reason));
+        }
+    }
+
+    /// Hands off what is too much, or takes what is too little.
+    ///
+    /// # Errors
+    /// There is something free for this worker, and it can't be taken.
+    async fn balance(&mut self, mut pieces: Vec<String>, stop: &CancellationToken) -> Result<(), String> {
         pieces.retain(|piece| !self.done.contains(piece));
         let (share, pace) = match self.terms.sharing {
             Sharing::Alone => (usize::MAX, usize::MAX),
@@ -206,9 +236,9 @@ impl Keeper {
             held.hand_off();
         }
         let count = share.saturating_sub(staying.len()).min(pace);
-        self.take(&pieces, count, stop).await;
+        let taken = self.take(&pieces, count, stop).await;
         self.clear_seats().await;
-        Ok(())
+        taken
     }
 
     /// The pieces there are; the leases are seen after them, so that they are no older than need be.
@@ -246,12 +276,12 @@ impl Keeper {
     }
 
     /// Takes up to `count` pieces whose leases are free, each worker from another one on.
-    async fn take(&mut self, pieces: &[String], count: usize, stop: &CancellationToken) {
+    async fn take(&mut self, pieces: &[String], count: usize, stop: &CancellationToken) -> Result<(), String> {
         let mut left = count;
         let first = hash_of(&self.terms.worker) as usize % pieces.len().max(1);
         for piece in pieces[first..].iter().chain(&pieces[..first]) {
             if left == 0 || stop.is_cancelled() {
-                return;
+                return Ok(());
             }
             if !self.is_free(piece) {
                 continue;
@@ -259,12 +289,10 @@ impl Keeper {
             match self.try_take(piece, stop).await {
                 Ok(()) => left -= 1,
                 Err(LeaseError::Lost(_)) => {}
-                Err(error) => {
-                    tracing::warn!(piece, %error, "can't take leases, trying again");
-                    return;
-                }
+                Err(error) => return Err(format!("can't take the lease of {piece}: {error}")),
             }
         }
+        Ok(())
     }
 
     /// Nobody holds it, its holder shows no sign of life, or this worker was never told that it got it.

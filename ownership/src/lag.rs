@@ -17,6 +17,11 @@ const RAISE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait for a raise: the reader has its backlog to read.
 const RAISE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a record has been there that arrived at a time of the stream's clock; approximate, as that is.
+pub fn age(arrived_at: i64, now: i64) -> Duration {
+    Duration::from_micros(u64::try_from(now.saturating_sub(arrived_at)).unwrap_or(0))
+}
+
 /// The lag of one reader of a shard.
 #[derive(Debug, Default)]
 pub struct Lag {

@@ -9,12 +9,14 @@ pub mod metrics;
 mod orphans;
 mod reading_on;
 mod stage;
+mod succession;
 mod tip;
 
 pub use error::OwnerError;
-pub use lag::Lag;
+pub use lag::{Lag, age};
 pub use reading_on::ReadingOn;
 pub use stage::{Shards, Stage};
+pub use succession::Succession;
 pub use tip::{recall_tip, should_say_anew, tip_at};
 
 use ledger::Patience;

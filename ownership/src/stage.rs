@@ -38,7 +38,7 @@ pub struct Shards<S> {
 }
 
 impl<S: Stage> Shards<S> {
-    /// `ready` is told once the shards could be listed.
+    /// `ready` is told whether shards can be seen and taken.
     pub fn new(stage: S, ready: Part) -> Shards<S> {
         Shards { stage, ready, ended: Mutex::default(), orphans: Orphans::default() }
     }
@@ -108,12 +108,18 @@ impl<S: Stage> Work for Shards<S> {
     async fn pieces(&self) -> Result<Vec<String>, Failure> {
         let shards = self.shards().await?;
         let ownable = self.ownable(&shards).await?;
-        self.ready.ready();
         Ok(ownable.into_iter().map(|shard| self.piece_of(shard)).collect())
     }
 
     fn lost(&self, _piece: &str) {
         self.stage.lost();
+    }
+
+    fn able(&self, able: Result<(), &str>) {
+        match able {
+            Ok(()) => self.ready.ready(),
+            Err(reason) => self.ready.not_ready(reason),
+        }
     }
 
     async fn run(&self, piece: &str, stop: Stop) -> Result<Ending, Failure> {

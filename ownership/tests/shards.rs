@@ -98,6 +98,22 @@ async fn the_ledger_is_asked_of_closed_shards_only_and_of_none_that_has_ended() 
 }
 
 #[tokio::test]
+async fn a_stage_is_ready_while_shards_can_be_seen_and_taken() {
+    let (idle, _dir) = idle(1).await;
+    let health = Health::default();
+    let shards = Shards::new(idle, health.part("idle"));
+    let reasons = || health.reasons().into_iter().map(|(_, reason)| reason).collect::<Vec<_>>();
+    shards.pieces().await.unwrap();
+    assert_eq!(reasons(), ["starting"], "seeing shards is not taking them");
+    shards.able(Ok(()));
+    assert!(reasons().is_empty());
+    shards.able(Err("no answer"));
+    assert_eq!(reasons(), ["no answer"]);
+    shards.able(Ok(()));
+    assert!(reasons().is_empty());
+}
+
+#[tokio::test]
 async fn a_halt_is_fatal_and_anything_else_is_tried_again() {
     let (idle, _dir) = idle(3).await;
     let shards = shards(&idle);

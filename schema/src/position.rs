@@ -2,12 +2,14 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The sequence number of a record: a decimal of any length, ordered by value, with meaning only inside its shard.
+/// The sequence number of a record: a decimal of any length, compared by value, with meaning only inside its shard.
 ///
-/// The empty position comes before every record.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// The empty position comes before every record. Zeros in front, with which some servers fill up to a width, are kept: the
+/// server may compare texts.
+#[derive(Clone)]
 pub struct Position(Arc<str>);
 
 impl Position {
@@ -20,11 +22,10 @@ impl Position {
         Position(Arc::from(number.to_string()))
     }
 
-    /// Reads decimal digits without leading zeros; the empty text is the start.
+    /// Reads decimal digits; the empty text is the start.
     pub fn parse(text: &str) -> Option<Position> {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let leading_zero = text.len() > 1 && text.starts_with('0');
-        (digits && !leading_zero).then(|| Position(Arc::from(text)))
+        digits.then(|| Position(Arc::from(text)))
     }
 
     pub fn is_start(&self) -> bool {
@@ -34,12 +35,32 @@ impl Position {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The digits that count. Zero keeps one.
+    fn digits(&self) -> &str {
+        let significant = self.0.trim_start_matches('0');
+        if significant.is_empty() { &self.0[..self.0.len().min(1)] } else { significant }
+    }
 }
 
 impl Ord for Position {
     fn cmp(&self, other: &Position) -> Ordering {
-        let (a, b) = (&self.0, &other.0);
+        let (a, b) = (self.digits(), other.digits());
         a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+    }
+}
+
+impl PartialEq for Position {
+    fn eq(&self, other: &Position) -> bool {
+        self.digits() == other.digits()
+    }
+}
+
+impl Eq for Position {}
+
+impl Hash for Position {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digits().hash(state);
     }
 }
 
@@ -75,9 +96,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_decimal_is_refused() {
-        for text in ["-1", "1.5", "a", "01", " 1"] {
+        for text in ["-1", "1.5", "a", " 1"] {
             assert_eq!(Position::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn zeros_in_front_are_kept_and_do_not_count() {
+        let [padded, plain, less] = ["0019", "19", "00018"].map(|text| Position::parse(text).expect("digits"));
+        assert_eq!((padded.as_str(), &padded), ("0019", &plain));
+        assert!(less < padded && less < plain);
+        let [zero, zeros] = ["0", "000"].map(|text| Position::parse(text).expect("digits"));
+        assert_eq!(zero, zeros);
+        assert!(Position::start() < zeros && zeros < less && !zeros.is_start());
     }
 
     proptest! {

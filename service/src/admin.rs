@@ -46,8 +46,11 @@ pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: S
         std::future::pending::<()>().await;
     };
     tokio::select! {
+        // Before anybody can ask: the protocol's server takes a process of which it was told nothing for one that is ready.
+        biased;
+        // Who is told by gRPC that it is not ready finds the reason at /readyz.
+        () = async { tokio::join!(biased; not_ready, said); } => {}
         served = axum::serve(listener, router) => served?,
-        () = async { tokio::join!(said, not_ready); } => {}
     }
     Ok(())
 }

@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod env;
+pub mod files;
 pub mod health;
 pub mod memory;
 pub mod metrics;
+pub mod otlp;
 pub mod process;
 pub mod rules;
 pub mod settings;

@@ -4,8 +4,11 @@
 //! shown before anything has happened. **Look**: what is read at each scrape, instead of being kept up to date meanwhile.
 //! **Bound**: something that is limited, and how much of it is in use.
 
+pub mod push;
+
 use crate::Health;
 use prometheus::core::{Collector, Opts};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
 };
@@ -168,19 +171,25 @@ pub enum Bound {
     DedupWindowIds,
     WriterMemoryBytes,
     WriterOpenFiles,
+    CompactorMemoryBytes,
+    CompactorSpillBytes,
     LogBytes,
     DiskFreeBytes,
+    LakeDiskFreeBytes,
 }
 
 impl Bound {
-    pub const ALL: [Bound; 7] = [
+    pub const ALL: [Bound; 10] = [
         Bound::GatewayInFlightBytes,
         Bound::GatewayConnections,
         Bound::DedupWindowIds,
         Bound::WriterMemoryBytes,
         Bound::WriterOpenFiles,
+        Bound::CompactorMemoryBytes,
+        Bound::CompactorSpillBytes,
         Bound::LogBytes,
         Bound::DiskFreeBytes,
+        Bound::LakeDiskFreeBytes,
     ];
 
     /// As its label has it.
@@ -191,8 +200,11 @@ impl Bound {
             Bound::DedupWindowIds => "dedup_window_ids",
             Bound::WriterMemoryBytes => "writer_memory_bytes",
             Bound::WriterOpenFiles => "writer_open_files",
+            Bound::CompactorMemoryBytes => "compactor_memory_bytes",
+            Bound::CompactorSpillBytes => "compactor_spill_bytes",
             Bound::LogBytes => "log_bytes",
             Bound::DiskFreeBytes => "disk_free_bytes",
+            Bound::LakeDiskFreeBytes => "lake_disk_free_bytes",
         }
     }
 }
@@ -232,10 +244,15 @@ pub fn look_at(name: &'static str, look: impl Fn() + Send + 'static) {
 /// # Errors
 /// A metric that can't be written as text.
 pub(crate) fn text(health: &Health) -> Result<String, impl fmt::Display + use<>> {
+    TextEncoder::new().encode_to_string(&gather(health))
+}
+
+/// Everything that this process shows, as it is now.
+fn gather(health: &Health) -> Vec<MetricFamily> {
     let looks = looks();
     looks.values().for_each(|look| look());
     PROCESS.look(health);
-    TextEncoder::new().encode_to_string(&prometheus::gather())
+    prometheus::gather()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::settings::duration;
 use crate::telemetry::{self, LogFormat};
-use crate::{Health, Stop, Tasks, admin, memory, metrics, tasks};
+use crate::{Health, Stop, Tasks, admin, files, memory, metrics, tasks};
 use anyhow::{Context, ensure};
 use clap::Args;
 use std::fmt;
@@ -57,6 +57,7 @@ impl Process {
             return Ok(false);
         }
         memory::take_small_pages();
+        files::raise_limit();
         telemetry::init(self.log_format, "info")?;
         tracing::info!(?settings, "starting");
         Ok(true)
@@ -96,8 +97,11 @@ impl Process {
     }
 }
 
-/// Asks a process on this host for its readiness.
-fn check_health(addr: SocketAddr) -> anyhow::Result<()> {
+/// Asks the process that shows its health at this address for its readiness.
+///
+/// # Errors
+/// It does not answer, or is not ready; with its reasons.
+pub fn check_health(addr: SocketAddr) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect_timeout(&addr, CHECK_TIMEOUT).with_context(|| format!("connect to {addr}"))?;
     socket.set_read_timeout(Some(CHECK_TIMEOUT))?;
     socket.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;

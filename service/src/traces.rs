@@ -8,6 +8,7 @@
 mod context;
 mod export;
 mod sampler;
+mod span;
 
 pub use context::{CARRIED_BYTES_MAX, CARRIED_MAX, TraceContext, carried, encode};
 pub use export::register;
@@ -15,20 +16,19 @@ pub use opentelemetry::trace::SpanKind;
 pub use opentelemetry::{KeyValue as Attribute, StringValue, Value};
 
 use crate::settings::fraction;
-use crate::tasks::Misconfigured;
-use crate::{Env, Stop};
+use crate::{Env, Stop, otlp};
 use clap::Args;
 use export::Queue;
-use opentelemetry::Context;
-use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanId, Status, TraceId, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{SpanId, Status, TraceContextExt, TraceId, TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{IdGenerator, Sampler as Keep, SdkTracer, SdkTracerProvider, Span, SpanExporter as _};
+use opentelemetry_sdk::trace::{IdGenerator, Sampler as Keep, SdkTracerProvider, SpanExporter as _};
 use sampler::{Asked, Sampler};
-use std::borrow::Cow;
+use std::slice;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Dispatch, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// Most traces that one step has spans for, however large its batch: a trace more is one without that step.
 pub const STEP_TRACES_MAX: usize = 64;
@@ -39,11 +39,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings of traces.
 #[derive(Args, Clone, Debug)]
 #[group(id = "traces")]
-#[command(next_help_heading = "Traces")]
+#[command(next_help_heading = "Telemetry")]
 pub struct Settings {
-    /// Where spans are sent, by OTLP over gRPC, as in http://127.0.0.1:4317 [default: nowhere, nothing is traced]
-    #[arg(long, env = "FOREBAY_OTLP_ENDPOINT", value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    pub otlp: otlp::Settings,
 
     /// Fraction of requests that are traced. Those that come with a sampled `traceparent` are preferred, within it
     #[arg(long, env = "FOREBAY_TRACE_SAMPLE", default_value = "0.1%", value_parser = fraction)]
@@ -56,7 +55,7 @@ pub struct Traces(Option<Arc<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    tracer: SdkTracer,
+    dispatch: Dispatch,
     sampler: Sampler,
     stop: Stop,
     sending: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -76,11 +75,10 @@ impl Traces {
     /// # Panics
     /// Outside of a runtime.
     pub fn open(settings: &Settings, service: &str, env: &Env) -> anyhow::Result<Traces> {
-        let Some(endpoint) = &settings.otlp_endpoint else { return Ok(Traces::off()) };
+        let Some(endpoint) = &settings.otlp.otlp_endpoint else { return Ok(Traces::off()) };
         let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
-        let mut exporter =
-            exporter.map_err(|error| Misconfigured::because(format!("--otlp-endpoint {endpoint}: {error}")))?;
-        exporter.set_resource(&resource(service));
+        let mut exporter = exporter.map_err(|error| otlp::refused(endpoint, &error))?;
+        exporter.set_resource(&otlp::resource(service));
         let stop = Stop::new();
         let (queue, sending) = Queue::start(exporter, stop.clone());
         let provider = SdkTracerProvider::builder()
@@ -91,7 +89,8 @@ impl Traces {
             .build();
         let sampler = Sampler::new(settings.trace_sample, env.nonce());
         let sending = Mutex::new(Some(sending));
-        Ok(Traces(Some(Arc::new(Open { tracer: provider.tracer("forebay"), sampler, stop, sending }))))
+        let dispatch = span::dispatch(provider.tracer("forebay"));
+        Ok(Traces(Some(Arc::new(Open { dispatch, sampler, stop, sending }))))
     }
 
     pub fn is_on(&self) -> bool {
@@ -109,9 +108,7 @@ impl Traces {
         if !open.sampler.takes(asked) {
             return Spans::default();
         }
-        let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Server);
-        let within = parent.map_or_else(Context::new, context::within);
-        Spans(vec![open.tracer.build_with_context(builder, &within)])
+        Spans(vec![span::begin(&open.dispatch, name, &SpanKind::Server, parent)])
     }
 
     /// The spans of a step that begins now: one below each of `parents`, at most [`STEP_TRACES_MAX`]. The first is linked to
@@ -128,13 +125,13 @@ impl Traces {
             }
         }
         let Some((first, others)) = distinct.split_first() else { return Spans::default() };
-        let span = |parent: &TraceContext, links: Vec<Link>| {
-            let builder = SpanBuilder::from_name(name).with_kind(kind.clone()).with_links(links);
-            open.tracer.build_with_context(builder, &context::within(parent.remote()))
+        let begin = |parent: &TraceContext, linked: &[TraceContext]| {
+            let span = span::begin(&open.dispatch, name, kind, Some(parent.remote()));
+            linked.iter().for_each(|to| span.add_link(to.remote()));
+            span
         };
-        let link = |to: &TraceContext| Link::with_context(to.remote());
-        let mut spans = vec![span(first, others.iter().map(link).collect())];
-        spans.extend(others.iter().map(|parent| span(parent, vec![link(first)])));
+        let mut spans = vec![begin(first, others)];
+        spans.extend(others.iter().map(|parent| begin(parent, slice::from_ref(first))));
         Spans(spans)
     }
 
@@ -161,7 +158,7 @@ impl Spans {
 
     /// For what follows from them.
     pub fn contexts(&self) -> impl Iterator<Item = TraceContext> + '_ {
-        self.0.iter().map(|span| TraceContext::of(span.span_context()))
+        self.0.iter().map(|span| TraceContext::of(span.context().span().span_context()))
     }
 
     /// Adds attributes, which are made only where there is a span.
@@ -169,32 +166,15 @@ impl Spans {
         if self.0.is_empty() {
             return;
         }
-        let attributes = attributes();
-        self.0.iter_mut().for_each(|span| span.set_attributes(attributes.clone()));
+        for Attribute { key, value, .. } in attributes() {
+            self.0.iter().for_each(|span| span.set_attribute(key.clone(), value.clone()));
+        }
     }
 
     /// Says that the work failed, and why.
     pub fn fail(&mut self, reason: &impl ToString) {
-        for span in &mut self.0 {
-            span.set_status(Status::Error { description: Cow::Owned(reason.to_string()) });
-        }
+        self.0.iter().for_each(|span| span.set_status(Status::error(reason.to_string())));
     }
-}
-
-/// Who sends the spans: by `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, and by what they leave out.
-fn resource(service: &str) -> Resource {
-    /// What the SDK calls a service that nobody has named.
-    const NAMELESS: &str = "unknown_service";
-    let found =
-        Resource::builder().with_attribute(Attribute::new("service.version", env!("CARGO_PKG_VERSION"))).build();
-    let name = found.get(&"service.name".into()).map(|name| name.to_string());
-    if name.is_some_and(|name| !name.starts_with(NAMELESS)) {
-        return found;
-    }
-    Resource::builder()
-        .with_attribute(Attribute::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_service_name(service.to_owned())
-        .build()
 }
 
 /// Ids of traces and spans, from the randomness that is handed in.
@@ -230,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_bad_endpoint_is_refused_by_the_name_of_the_setting() {
-        let settings = Settings { otlp_endpoint: Some("no url".into()), trace_sample: 1.0 };
+        let otlp = otlp::Settings { otlp_endpoint: Some("no url".into()), ..otlp::Settings::default() };
+        let settings = Settings { otlp, trace_sample: 1.0 };
         let error = Traces::open(&settings, "a-test", &Env::system()).expect_err("no url");
         assert!(format!("{error:#}").contains("--otlp-endpoint"), "{error:#}");
     }

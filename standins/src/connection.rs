@@ -1,9 +1,7 @@
 //! How a test, or a process that it starts, reaches a stand-in.
 
 use crate::{Endpoint, Server};
-use aws::{Aws, Calls, Meter, Settings};
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
+use aws::{Aws, Settings};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -20,20 +18,18 @@ pub fn settings(endpoint: &Endpoint) -> Settings {
 
 /// What [`Aws::connect`] makes of these settings, with credentials that come from no environment.
 pub fn connect(endpoint: &Endpoint) -> Aws {
-    let settings = settings(endpoint);
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(settings.connect_timeout)
-        .operation_attempt_timeout(settings.call_timeout);
-    let credentials = Credentials::new(KEY, KEY, None, None, "stand-ins");
-    let config = SdkConfig::builder()
+    let found = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .endpoint_url(&endpoint.url)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts.build())
+        .credentials_provider(credentials())
         .build();
-    Aws { config, calls: Calls::new(settings.call_deadline, 0), meter: Meter::default() }
+    Aws::over(found, &settings(endpoint), 0)
+}
+
+/// The only ones that the stand-ins know.
+pub fn credentials() -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Credentials::new(KEY, KEY, None, None, "stand-ins"))
 }
 
 /// By which a child process finds all four services. What is in front of one takes its place by its [`Server::variable`].

@@ -16,7 +16,7 @@ pub mod proxy;
 pub mod scripted;
 mod server;
 
-pub use connection::{connect, environment, identity, settings};
+pub use connection::{connect, credentials, environment, identity, settings};
 pub use fresh::{fresh_name, fresh_names};
 pub use home::{Home, StandInError};
 pub use lease::Lease;

@@ -77,6 +77,11 @@ impl FaultProxy {
         self.shared.pause(false);
     }
 
+    /// Delivers all calls that are held now, however long they were to be.
+    pub fn deliver_held(&self) {
+        self.shared.lates.release();
+    }
+
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.shared.tally.counts()

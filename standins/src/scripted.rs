@@ -3,7 +3,7 @@
 //! **Script**: the answers in order, one for each request, whatever it asks; or a function of each request.
 
 use crate::Endpoint;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,8 @@ pub struct Request {
     pub line: String,
     /// `PutRecords`, where a header says so.
     pub operation: String,
+    /// By their names in lower case.
+    pub headers: BTreeMap<String, String>,
     pub body: String,
 }
 
@@ -142,20 +144,25 @@ async fn answer(connection: TcpStream, script: &Mutex<Script>) -> io::Result<()>
 
 /// Reads a request; `None` where a connection was opened and not used.
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
-    let (mut line, mut operation, mut length) = (String::new(), String::new(), 0);
+    let mut line = String::new();
     connection.read_line(&mut line).await?;
     let Some((line, _)) = line.trim_end().rsplit_once(' ') else { return Ok(None) };
+    let headers = read_headers(connection).await?;
+    let length = headers.get("content-length").map_or(Ok(0), |length| length.parse()).map_err(io::Error::other)?;
+    let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
+    let operation = target.unwrap_or_default().to_string();
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).await?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Some(Request { line: line.to_string(), operation, headers, body }))
+}
+
+async fn read_headers(connection: &mut BufReader<TcpStream>) -> io::Result<BTreeMap<String, String>> {
+    let mut headers = BTreeMap::new();
     loop {
         let mut header = String::new();
         connection.read_line(&mut header).await?;
-        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.parse().map_err(io::Error::other)?;
-        } else if name.eq_ignore_ascii_case("x-amz-target") {
-            operation = value.rsplit('.').next().unwrap_or_default().to_string();
-        }
+        let Some((name, value)) = header.trim_end().split_once(": ") else { return Ok(headers) };
+        headers.insert(name.to_ascii_lowercase(), value.to_string());
     }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).await?;
-    Ok(Some(Request { line: line.to_string(), operation, body: String::from_utf8_lossy(&body).into_owned() }))
 }

@@ -135,6 +135,18 @@ async fn what_is_held_is_applied_when_nobody_waits_for_it_any_more() {
 }
 
 #[tokio::test]
+async fn what_is_held_is_applied_once_it_is_let_go() {
+    let (proxy, counter) = counter().await;
+    let never = Fault::Hold(Duration::MAX);
+    proxy.set(Faults::none().next(2, "UpdateItem", never));
+    assert_eq!(counter.raise().await, Err(NO_ANSWER.into()));
+    proxy.deliver_held();
+    wait_until(|| proxy.counts().delivered("UpdateItem") == 1).await;
+    assert_eq!(counter.raise().await, Err(NO_ANSWER.into()));
+    assert_eq!((counter.number().await, proxy.counts().delivered("UpdateItem")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_black_hole_answers_nobody_until_it_ends() {
     let (proxy, counter) = counter().await;
     proxy.pause();
@@ -252,6 +264,16 @@ async fn a_split_call_of_one_record_arrives_not_at_all() {
     assert_eq!(stream.records().await, Vec::<String>::new());
     assert_eq!(stream.put(&["one".into()]).await.unwrap().failed_record_count(), Some(0));
     assert_eq!(stream.records().await, ["one"]);
+}
+
+#[tokio::test]
+async fn records_that_are_lost_are_said_to_be_taken() {
+    let stream = Stream::create().await;
+    stream.proxy.set(Faults::none().next(1, "PutRecords", Fault::Lose));
+    let answer = stream.put(&["one".into(), "two".into()]).await.unwrap();
+    assert!(answer.failed_record_count() == Some(0) && answer.records().len() == 2, "{answer:?}");
+    assert!(answer.records().iter().all(|result| result.sequence_number().is_some()), "{answer:?}");
+    assert_eq!((stream.records().await, stream.proxy.counts().of("PutRecords", Fault::Lose)), (vec![], 1));
 }
 
 #[tokio::test]

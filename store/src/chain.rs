@@ -1,6 +1,7 @@
 //! Chains in memory: where each slot stands and whose it is, 28 bytes a slot.
 
 use crate::frame::Place;
+use crate::live::Counts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A filled slot. Small words keep it free of padding.
@@ -89,16 +90,12 @@ impl Chain {
         genesis.chain(runs).take(count_max).collect()
     }
 
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (u64, &SlotAt)> {
-        let runs = self.runs.iter().flat_map(|(first, run)| (*first..).zip(run));
-        self.genesis.iter().map(|slot| (0, slot)).chain(runs)
-    }
-
     /// Notes where a slot stands; a slot that is known already has moved.
-    pub(crate) fn fill(&mut self, number: u64, slot: SlotAt) {
+    pub(crate) fn fill(&mut self, number: u64, slot: SlotAt, live: &mut Counts) {
         if self.is_trimmed(number) {
             return;
         }
+        live.replace(self.slot(number).map(SlotAt::place), slot.place());
         self.damaged.remove(&number);
         if self.head().is_none_or(|(head, _)| number > head) {
             self.advanced_at = Some(slot.place());
@@ -128,14 +125,14 @@ impl Chain {
     }
 
     /// Drops the slots in `[1, low)`; the mark that says so stands in `segment`.
-    pub(crate) fn trim(&mut self, low: u64, segment: u32) {
+    pub(crate) fn trim(&mut self, low: u64, segment: u32, live: &mut Counts) {
         self.low = self.low.max(low);
         self.low_segment = Some(segment);
         self.damaged.retain(|&number| number == 0 || number >= self.low);
         while let Some(entry) = self.runs.first_entry().filter(|entry| *entry.key() < self.low) {
             let (first, mut run) = entry.remove_entry();
             let gone = (self.low - first).min(run.len() as u64);
-            run.drain(..gone as usize);
+            run.drain(..gone as usize).for_each(|slot| live.go(slot.place()));
             if !run.is_empty() {
                 self.runs.insert(first + gone, run);
             }
@@ -146,6 +143,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::Count;
 
     fn slot(number: u64) -> SlotAt {
         SlotAt::new(u128::from(number) << 70 | 7, Place { segment: 1, offset: number as u32, bytes: 1 })
@@ -153,7 +151,7 @@ mod tests {
 
     fn chain(numbers: &[u64]) -> Chain {
         let mut chain = Chain::default();
-        numbers.iter().for_each(|&number| chain.fill(number, slot(number)));
+        numbers.iter().for_each(|&number| chain.fill(number, slot(number), &mut Counts::default()));
         chain
     }
 
@@ -175,10 +173,12 @@ mod tests {
 
     #[test]
     fn a_trimmed_slot_is_gone_for_good_and_the_genesis_stays() {
-        let mut chain = chain(&[0, 1, 2, 3, 4]);
-        chain.trim(3, 1);
-        chain.fill(2, slot(2));
+        let (mut chain, mut live) = (Chain::default(), Counts::default());
+        (0..5).for_each(|number| chain.fill(number, slot(number), &mut live));
+        chain.trim(3, 1, &mut live);
+        chain.fill(2, slot(2), &mut live);
         assert_eq!(numbers(&chain, 0, 9), [0, 3, 4]);
         assert!(chain.is_trimmed(2) && !chain.is_trimmed(0) && !chain.is_trimmed(3));
+        assert_eq!(live.of(1), Count { frames: 3, bytes: 3 });
     }
 }

@@ -2,7 +2,8 @@
 //! written. What is decided is told to nobody until it is durable.
 
 use crate::frame::{Body, HEADER_BYTES, Kind, Place};
-use crate::index::{Index, Live};
+use crate::index::Index;
+use crate::live::Live;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -305,7 +306,7 @@ impl<'a> Draft<'a> {
     fn drop_segment(&mut self, segment: u32) -> Result<u64, Refusal> {
         let index = self.index;
         let oldest = index.segments.first_key_value().map(|(number, _)| *number);
-        if oldest != Some(segment) || segment == self.spot.segment || !index.live_in(segment).is_empty() {
+        if oldest != Some(segment) || segment == self.spot.segment || index.live.of(segment).frames > 0 {
             return Err(Refusal::Changed);
         }
         for (name, chain) in index.chains.iter().filter(|(_, chain)| chain.low_segment() == Some(segment)) {

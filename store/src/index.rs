@@ -3,6 +3,7 @@
 use crate::chain::{Chain, SlotAt};
 use crate::damage::What;
 use crate::frame::{Body, Kind, Place};
+use crate::live::{Counts, Live};
 use crate::log::{Log, weight};
 use crate::segment::{FIRST_SEGMENT, Segment};
 use bytes::Bytes;
@@ -33,15 +34,6 @@ pub(crate) struct Messages {
     pub(crate) next: u64,
 }
 
-/// A live frame that must not go with its segment.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) kind: Kind,
-    pub(crate) name: Arc<str>,
-    pub(crate) number: u64,
-    pub(crate) place: Place,
-}
-
 #[derive(Debug)]
 pub(crate) struct Index {
     pub(crate) segments: BTreeMap<u32, Segment>,
@@ -53,6 +45,8 @@ pub(crate) struct Index {
     pub(crate) first_segment: u32,
     /// Segments that retention leaves alone, since a person must look at them.
     pub(crate) damaged_segments: BTreeSet<u32>,
+    /// How many slots, notes and messages stand in each segment.
+    pub(crate) live: Counts,
     /// Where bytes of unknown content were lost last.
     doubt: Option<Place>,
     /// Logs whose payloads are in memory, in the order in which they came.
@@ -70,6 +64,7 @@ impl Default for Index {
             queues: HashMap::new(),
             first_segment: FIRST_SEGMENT,
             damaged_segments: BTreeSet::new(),
+            live: Counts::default(),
             doubt: None,
             recent: VecDeque::new(),
             recent_bytes: 0,
@@ -83,8 +78,8 @@ impl Index {
         let Body { kind, name, number, aux, payload } = *body;
         match kind {
             Kind::Record => self.log(name).place(number, aux as i64, place),
-            Kind::Slot => entry(&mut self.chains, name).fill(number, SlotAt::new(aux, place)),
-            Kind::Low => entry(&mut self.chains, name).trim(number, place.segment),
+            Kind::Slot => entry(&mut self.chains, name).fill(number, SlotAt::new(aux, place), &mut self.live),
+            Kind::Low => entry(&mut self.chains, name).trim(number, place.segment, &mut self.live),
             Kind::Mark => {
                 let log = self.log(name);
                 log.consumed = log.consumed.max(number);
@@ -94,11 +89,13 @@ impl Index {
             Kind::Note => self.note(name, number, payload, place),
             Kind::Message => {
                 let queue = self.queue(name);
-                queue.waiting.insert(number, place);
+                let former = queue.waiting.insert(number, place);
                 queue.next = queue.next.max(number + 1);
+                self.live.replace(former, place);
             }
             Kind::Ack => {
-                self.queue(name).waiting.remove(&number);
+                let acked = self.queue(name).waiting.remove(&number);
+                acked.into_iter().for_each(|place| self.live.go(place));
             }
             Kind::First => self.first_segment = self.first_segment.max(number as u32),
             Kind::Marker => {}
@@ -189,25 +186,32 @@ impl Index {
             None => self.notes.entry(Arc::from(name)).or_default(),
         };
         if version >= note.version {
+            self.live.replace(note.place, place);
             *note = NoteAt { version, bytes: Bytes::copy_from_slice(bytes), place: Some(place), damaged: false };
         }
     }
 
-    /// Slots, notes and messages that stand in `segment`.
-    pub(crate) fn live_in(&self, segment: u32) -> Vec<Live> {
-        let slots = self.chains.iter().flat_map(|(name, chain)| {
-            chain.slots().map(move |(number, slot)| (Kind::Slot, name, number, slot.place()))
-        });
+    /// Notes and messages that stand in `segment`.
+    pub(crate) fn notes_and_messages_in(&self, segment: u32) -> Vec<Live> {
         let notes = self.notes.iter().filter_map(|(name, note)| Some((Kind::Note, name, note.version, note.place?)));
         let messages = self.queues.iter().flat_map(|(name, queue)| {
             queue.waiting.iter().map(move |(number, place)| (Kind::Message, name, *number, *place))
         });
-        slots
-            .chain(notes)
+        notes
             .chain(messages)
             .filter(|(.., place)| place.segment == segment)
             .map(|(kind, name, number, place)| Live { kind, name: name.clone(), number, place })
             .collect()
+    }
+
+    /// Looks at `count` slots of `chain` from number `from` on: those that stand in `segment`, and where to go on.
+    pub(crate) fn slots_in(&self, segment: u32, chain: &Arc<str>, from: u64, count: usize) -> (Vec<Live>, Option<u64>) {
+        let slots = self.chains.get(chain).map_or(Vec::new(), |chain| chain.slots_from(from, count));
+        let next = slots.last().filter(|_| slots.len() == count).map(|(number, _)| number + 1);
+        let places = slots.into_iter().map(|(number, slot)| (number, slot.place()));
+        let found = places.filter(|(_, place)| place.segment == segment);
+        let live = |(number, place)| Live { kind: Kind::Slot, name: chain.clone(), number, place };
+        (found.map(live).collect(), next)
     }
 
     /// Where a live frame stands now.

@@ -22,6 +22,7 @@ mod fetch;
 mod frame;
 mod index;
 mod intake;
+mod live;
 mod lock;
 mod log;
 mod reader;

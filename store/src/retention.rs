@@ -5,8 +5,10 @@
 
 use crate::draft::{Moved, Work};
 use crate::fetch::{Fetch, Source};
-use crate::index::{Index, Live};
+use crate::index::Index;
+use crate::live::Live;
 use crate::{Store, StoreError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Frames moved at a time: bounded by what one commit takes.
@@ -14,6 +16,9 @@ const MOVED_AT_A_TIME: usize = 256;
 
 /// Bytes moved at a time.
 const MOVED_BYTES_MAX: usize = 4 << 20;
+
+/// Slots looked at in one go: a fraction of a millisecond, for which commits wait.
+const SLOTS_AT_A_TIME: usize = 16_384;
 
 /// What a pass of retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl Store {
     }
 
     async fn move_live(&self, segment: u32) -> Result<u64, StoreError> {
-        let live = self.view().index().live_in(segment);
+        let live = self.live_in(segment).await;
         let mut moved = 0;
         for some in chunks(&live) {
             let frames = self.read_live(some).await?;
@@ -62,6 +67,26 @@ impl Store {
             moved += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
         }
         Ok(moved)
+    }
+
+    /// What lives in `segment`, and won't move by itself. Commits wait while the index is looked at, so it is let go of
+    /// again and again.
+    async fn live_in(&self, segment: u32) -> Vec<Live> {
+        if self.view().index().live.of(segment).frames == 0 {
+            return Vec::new();
+        }
+        let mut live = self.view().index().notes_and_messages_in(segment);
+        let chains: Vec<Arc<str>> = self.view().index().chains.keys().cloned().collect();
+        for chain in chains {
+            let mut rest = Some(0);
+            while let Some(from) = rest {
+                let (found, next) = self.view().index().slots_in(segment, &chain, from, SLOTS_AT_A_TIME);
+                live.extend(found);
+                rest = next;
+                tokio::task::yield_now().await;
+            }
+        }
+        live
     }
 
     async fn read_live(&self, live: &[Live]) -> Result<Vec<Moved>, StoreError> {
@@ -105,7 +130,7 @@ fn candidates(index: &Index, cut: Cut) -> Vec<u32> {
             break;
         }
         bytes += u64::from(segment.end);
-        live_bytes += index.live_in(segment.number).iter().map(|live| u64::from(live.place.bytes)).sum::<u64>();
+        live_bytes += index.live.of(segment.number).bytes;
         if live_bytes * 2 <= bytes {
             sized = count + 1;
         }

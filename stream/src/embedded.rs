@@ -224,6 +224,10 @@ impl EmbeddedStream {
 
 #[async_trait]
 impl Stream for EmbeddedStream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn incarnation(&self) -> &str {
         &self.incarnation
     }

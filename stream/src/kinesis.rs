@@ -60,6 +60,9 @@ pub struct KinesisOptions {
     /// Shards that the stream no longer lists and that nobody has read to their end: their children go on without. As
     /// above, a person's decision.
     pub accept_gone: Vec<ShardId>,
+    /// Incarnations of streams that this one takes the place of: its readers go on although chains of theirs have no END.
+    /// As above, a person's decision.
+    pub accept_made_again: Vec<String>,
     /// Up to where [`Stream::keep_longer`] raises retention.
     pub retention_max: Duration,
 }
@@ -76,6 +79,7 @@ impl KinesisOptions {
             fan_out: None,
             accept_trimmed: Vec::new(),
             accept_gone: Vec::new(),
+            accept_made_again: Vec::new(),
             retention_max: Duration::ZERO,
         }
     }
@@ -90,6 +94,7 @@ pub struct KinesisStream {
     watch_every: Duration,
     retention_max: Duration,
     accept_gone: Vec<ShardId>,
+    accept_made_again: Vec<String>,
     lineage: Arc<Lineage>,
     appender: Appender,
     reader: Reader,
@@ -108,7 +113,8 @@ impl KinesisStream {
     /// [`KinesisError::Unavailable`]: try again. The others need a person, and say what to do.
     pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
         let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, .. } = options;
-        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, accept_gone, .. } = options;
+        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, .. } = options;
+        let KinesisOptions { accept_gone, accept_made_again, .. } = options;
         let polling = read::Polling { min: poll_min, max: poll_max };
         let api = Api::new(aws, name);
         let described = api.describe().await?;
@@ -126,6 +132,7 @@ impl KinesisStream {
             watch_every,
             retention_max,
             accept_gone,
+            accept_made_again,
             lineage,
             appender,
             reader,
@@ -140,6 +147,10 @@ impl KinesisStream {
 
 #[async_trait]
 impl Stream for KinesisStream {
+    fn name(&self) -> &str {
+        &self.api.stream
+    }
+
     fn incarnation(&self) -> &str {
         &self.incarnation
     }
@@ -173,6 +184,10 @@ impl Stream for KinesisStream {
 
     fn goes_on_without(&self, shard: &ShardId) -> bool {
         self.accept_gone.contains(shard)
+    }
+
+    fn goes_on_after(&self, incarnation: &str) -> bool {
+        self.accept_made_again.iter().any(|accepted| accepted == incarnation)
     }
 
     fn kept_for(&self) -> Option<Duration> {

@@ -99,9 +99,9 @@ pub enum ReadError {
     /// Another stream of the same name has taken its place. Positions of one say nothing about the other.
     #[error(
         "stream {stream} was deleted and made again since this process started: what was not read of the old one is lost; \
-         start again to go on with the new one"
+         to go on with the new one, start its readers again with --accept-made-again {was}"
     )]
-    MadeAgain { stream: String },
+    MadeAgain { stream: String, was: String },
     /// A record can't be read back.
     #[error("shard {shard} is damaged after position {after}: {detail}")]
     Damaged { shard: ShardId, after: Position, detail: String },
@@ -110,6 +110,9 @@ pub enum ReadError {
 /// An ordered, durable, sharded log.
 #[async_trait]
 pub trait Stream: Send + Sync + fmt::Debug {
+    /// What people call it.
+    fn name(&self) -> &str;
+
     /// Tells this stream from any other one of the same name, before or after. Letters and digits, at most 32.
     fn incarnation(&self) -> &str;
 
@@ -144,6 +147,12 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// Whether a person has decided to go on without what `shard` held. Means something for a shard that is no longer
     /// listed.
     fn goes_on_without(&self, _shard: &ShardId) -> bool {
+        false
+    }
+
+    /// Whether a person has decided to go on with this stream after the one of another incarnation, whatever that still
+    /// held.
+    fn goes_on_after(&self, _incarnation: &str) -> bool {
         false
     }
 

@@ -89,6 +89,8 @@ pub async fn sets_before(ledger: &dyn Ledger, clean: &dyn Stream) -> Result<Sets
 /// The sets after the last entry of a chain.
 #[derive(Debug)]
 pub struct LatestSets {
+    /// Number of that entry.
+    pub number: u64,
     pub sets: Sets,
     /// The chain has its END.
     pub is_ended: bool,
@@ -96,14 +98,14 @@ pub struct LatestSets {
 
 /// What a chain has taken so far; `None` for one that nobody has begun.
 pub async fn latest_sets(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<LatestSets>, OwnerError> {
-    let (encoded, is_ended) = match head(ledger, chain).await? {
-        Some((_, head)) => (head.sets_after, head.end),
+    let (number, encoded, is_ended) = match head(ledger, chain).await? {
+        Some((number, head)) => (number, head.sets_after, head.end),
         None => match genesis(ledger, chain).await? {
-            Some(genesis) => (genesis.sets, false),
+            Some(genesis) => (0, genesis.sets, false),
             None => return Ok(None),
         },
     };
-    Ok(Some(LatestSets { sets: sets(chain, &encoded)?, is_ended }))
+    Ok(Some(LatestSets { number, sets: sets(chain, &encoded)?, is_ended }))
 }
 
 /// The sets after entry `number`, the genesis included.

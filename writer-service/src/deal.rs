@@ -3,6 +3,7 @@
 //! **Part**: the rows of one object. Rows of a table and day fill one part after another. **Split**: where a part ends:
 //! as this owner's memory wants it, or as an earlier owner's entry recorded it.
 
+use crate::uncounted::Uncounted;
 use schema::rows::{RowPlace, Rows};
 use schema::stored::{StoredEvent, StoredQuarantine};
 use schema::v1::LakeObject;
@@ -18,6 +19,7 @@ pub struct Deal {
     open: BTreeMap<Slot, Rows>,
     /// In the order in which they were closed.
     closed: Vec<(Slot, Rows)>,
+    uncounted: Uncounted,
     split: Split,
 }
 
@@ -32,7 +34,7 @@ enum Split {
 impl Deal {
     /// Parts end at `part_rows_max` rows, or where this owner closes them.
     pub fn new(part_rows_max: u64) -> Deal {
-        Deal { open: BTreeMap::new(), closed: Vec::new(), split: Split::Own { part_rows_max } }
+        Deal::split_as(Split::Own { part_rows_max })
     }
 
     /// Parts end where an entry says they ended.
@@ -43,7 +45,11 @@ impl Deal {
                 recorded.entry((table, Day(object.date))).or_default().push_back(object.rows);
             }
         }
-        Deal { open: BTreeMap::new(), closed: Vec::new(), split: Split::Recorded(recorded) }
+        Deal::split_as(Split::Recorded(recorded))
+    }
+
+    fn split_as(split: Split) -> Deal {
+        Deal { open: BTreeMap::new(), closed: Vec::new(), uncounted: Uncounted::default(), split }
     }
 
     pub fn event(&mut self, place: &RowPlace<'_>, event: &StoredEvent<'_>) {
@@ -55,6 +61,7 @@ impl Deal {
     pub fn quarantined(&mut self, place: &RowPlace<'_>, item: &StoredQuarantine<'_>) {
         let slot = (Table::Quarantine, Day::of(place.received_at));
         self.rows(slot).push_quarantined(place, item);
+        self.uncounted.note(item);
         self.close_where_split(slot);
     }
 
@@ -111,6 +118,11 @@ impl Deal {
     /// Takes the parts that were closed so far.
     pub fn take_closed(&mut self) -> Vec<(Slot, Rows)> {
         std::mem::take(&mut self.closed)
+    }
+
+    /// Rows that no gateway has counted.
+    pub(crate) fn uncounted(&self) -> &Uncounted {
+        &self.uncounted
     }
 
     /// Ends all parts and takes them.

@@ -10,6 +10,7 @@ mod forget;
 mod holes;
 pub mod metrics;
 pub mod owner;
+mod uncounted;
 pub mod write;
 
 pub use config::Config;
@@ -24,11 +25,18 @@ use lake::Lake;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
 use metrics::METRICS;
-use ownership::{Shards, Stage};
+use ownership::{Shards, Stage, Succession};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
 use stream::{Shard, Stream};
+
+/// A clean stream that took another one's place.
+const SUCCESSION: Succession = Succession {
+    chains: ChainId::WRITER,
+    unread: "What nobody had read of the old one is not in the lake: `forebay audit` names it, and `forebay forward-again` \
+             puts it into this one while the raw stream has it.",
+};
 
 /// The writer of one process: owns as many clean shards as it gets leases for.
 #[derive(Debug)]
@@ -58,6 +66,7 @@ impl Writer {
     pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
         let Writer { parts, ready } = self;
         let ledger = parts.ledger.clone();
+        SUCCESSION.check(&parts, &*ledger).await?;
         Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms).run(stop).await
     }
 }

@@ -2,6 +2,7 @@
 
 use backend::Backend;
 use clap::Parser;
+use service::metrics::push::Pushing;
 use service::{Env, Health, Process, Tasks, process, traces};
 use std::process::ExitCode;
 use writer_service::{Config, Writer};
@@ -40,7 +41,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let Arguments { writer, backend, traces, process } = arguments;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
-    let traces = env.traces.clone();
+    let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (clean, ledger, lake) = (backend.clean().await?, backend.ledger().await?, backend.lake().await?);
     let terms = backend.terms("writer", &env);
@@ -49,6 +50,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     tasks.spawn("writer", |stop| writer.run(terms, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks).await;
-    traces.close().await;
+    tokio::join!(pushing.close(), spans.close());
     outcome
 }

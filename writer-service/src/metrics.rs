@@ -1,6 +1,7 @@
 //! What the writer counts. One set for the process, since the registry is one for the process.
 
 use crate::budget::Budget;
+use crate::uncounted::{self, Uncounted};
 use ownership::metrics::{ShownShard, StageMetrics, StageNames};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 use schema::ShardId;
@@ -19,6 +20,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) struct Metrics {
     pub(crate) stage: StageMetrics,
     pub(crate) rows: IntCounterVec,
+    uncounted: IntCounterVec,
     pub(crate) objects: IntCounter,
     pub(crate) object_bytes: IntCounter,
     pub(crate) freshness_seconds: Histogram,
@@ -72,15 +74,26 @@ impl Metrics {
         self.open_files.lock().expect("no holder panics").insert(shard.clone(), files);
     }
 
+    /// Counts rows that were announced and that no gateway has counted.
+    pub(crate) fn count(&self, uncounted: &Uncounted) {
+        for (reason, rows) in uncounted.iter() {
+            self.uncounted.with_label_values(&[reason]).inc_by(rows);
+        }
+    }
+
     fn register() -> Metrics {
         let set = Set::new("writer");
         let rows = set.counters("rows_total", &["kind"], "Rows in live objects: `event`, `quarantine`");
         [EVENT, QUARANTINE].iter().for_each(|kind| drop(rows.with_label_values(&[kind])));
+        let help = "Rows of quarantine that no gateway has counted: of other producers, or not to be read";
+        let uncounted = set.counters("foreign_quarantined_total", &["reason"], help);
+        uncounted::reasons().for_each(|reason| drop(uncounted.with_label_values(&[reason])));
         let names = StageNames { stage: "writer", stream: ["clean", "Clean"] };
         let freshness_help = "From the gateway's receipt of an event to its being readable in the lake";
         Metrics {
             stage: StageMetrics::register(set, names),
             rows,
+            uncounted,
             objects: set.counter("objects_total", "Live objects written"),
             object_bytes: set.counter("object_bytes_total", "Bytes of live objects"),
             freshness_seconds: set.histogram("freshness_seconds", &SECONDS, freshness_help),

@@ -95,6 +95,8 @@ struct Gathering {
     from: Position,
     to: Position,
     records: u32,
+    /// When the first of them arrived, by the stream's clock.
+    arrived_at: Option<i64>,
     deal: Deal,
     /// Parts that were closed early, in order.
     parts: Vec<Part>,
@@ -112,6 +114,7 @@ impl Gathering {
             to: from.clone(),
             from,
             records: 0,
+            arrived_at: None,
             deal: Deal::new(part_rows_max),
             parts: Vec::new(),
             taken: Taken::default(),
@@ -147,6 +150,8 @@ pub struct Owner {
     next: u64,
     gathering: Gathering,
     pending: Vec<Pending>,
+    /// When the first record arrived whose rows are in pending objects, by the stream's clock.
+    pending_since: Option<i64>,
     /// When the gateway received each record whose rows are in pending objects.
     unreadable: Vec<i64>,
     /// Of the entry whose objects are pending.
@@ -187,6 +192,7 @@ impl Owner {
             next: 1,
             gathering: Gathering::new(Position::start(), part_rows_max),
             pending: Vec::new(),
+            pending_since: None,
             unreadable: Vec::new(),
             committing: Spans::default(),
             uploads_fail: false,
@@ -274,6 +280,9 @@ impl Owner {
             ))
             .into());
         }
+        if !named.is_empty() {
+            self.pending_since = self.pending_since.or(records.first().map(|record| record.arrived_at));
+        }
         self.announced(number, named);
         Ok(())
     }
@@ -288,6 +297,7 @@ impl Owner {
                 self.upload().await?;
             }
             if !self.pending.is_empty() {
+                self.note_lag_of_pending().await;
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
@@ -341,14 +351,25 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        let share = self.lag.note(&*self.parts.clean, &self.shard.id, page.lag).await;
-        METRICS.stage.read(&self.shard.id, page.lag, share);
+        self.note_lag(page.lag).await;
         for record in &page.records {
             self.take(record).await?;
         }
         self.share.set(self.gathering.memory_bytes());
         METRICS.opened(&self.shard.id, self.gathering.deal.open_parts());
+        self.look_for_holes();
         Ok((!page.records.is_empty(), page.end_of_shard))
+    }
+
+    async fn note_lag(&mut self, lag: Duration) {
+        let share = self.lag.note(&*self.parts.clean, &self.shard.id, lag).await;
+        METRICS.stage.read(&self.shard.id, lag, share);
+    }
+
+    /// Whoever comes next has to read again what pending objects are made of: it must not go meanwhile (PROTOCOL rule 17).
+    async fn note_lag_of_pending(&mut self) {
+        let now = self.parts.env.now();
+        self.note_lag(self.pending_since.map(|arrived_at| ownership::age(arrived_at, now)).unwrap_or_default()).await;
     }
 
     async fn take(&mut self, record: &Record) -> Result<(), OwnerError> {
@@ -371,6 +392,7 @@ impl Owner {
             gathering.carry_on(&understood);
         }
         gathering.records += 1;
+        gathering.arrived_at.get_or_insert(record.arrived_at);
         gathering.to = record.position.clone();
         gathering.since.get_or_insert_with(Instant::now);
         self.forgetting.note_arrival(record.arrived_at);
@@ -440,6 +462,7 @@ impl Owner {
         let sampled = std::mem::take(&mut gathering.sampled);
         let mut spans = self.parts.env.traces.step("commit", &SpanKind::Consumer, sampled);
         let mut parts = gathering.parts;
+        let uncounted = gathering.deal.uncounted().clone();
         parts.extend(encode_all(gathering.deal.finish(), &self.parts).await?);
         let number = self.next;
         let named = self.name(number, parts);
@@ -468,13 +491,14 @@ impl Owner {
         let appended = append_until_decided(&*self.parts.ledger, &self.chain, number, bytes, PATIENCE).await;
         METRICS.stage.appended(&appended);
         appended.inspect_err(|error| spans.fail(error))?;
+        METRICS.count(&uncounted);
         (self.last_sure, self.recorded, self.next) = (sent, recorded, number + 1);
         self.appended_at = now;
         self.positions.push_back((number, to));
         self.release_consumed().await;
-        self.look_for_holes();
         self.forgetting.look(&*self.parts.ledger, &self.sets).await?;
         self.unreadable.extend(gathering.received);
+        self.pending_since = self.pending_since.or(gathering.arrived_at);
         if announced_first {
             self.announced(number, named);
             self.committing = spans;
@@ -551,6 +575,7 @@ impl Owner {
     fn became_readable(&mut self) {
         let now = self.parts.env.now();
         self.committing = Spans::default();
+        self.pending_since = None;
         for received_at in self.unreadable.drain(..) {
             METRICS.freshness_seconds.observe(now.saturating_sub(received_at).max(0) as f64 / 1e6);
         }
@@ -611,8 +636,11 @@ impl Owner {
         }
     }
 
+    /// Looks for what is missing below what was taken, whether something has just come or not (PROTOCOL rule 25).
     fn look_for_holes(&mut self) {
-        self.holes.look(&self.sets, &self.shard.id);
+        if let Some(old) = self.holes.look(&self.sets, &self.shard.id) {
+            METRICS.holes.with_label_values(&[self.shard.id.as_str()]).set(i64::from(old));
+        }
     }
 
     fn position(&self, text: &str) -> Result<Position, Halt> {
@@ -662,9 +690,6 @@ pub async fn has_ended(ledger: &dyn Ledger, chain: &ChainId) -> Result<bool, Own
 async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGenesis, OwnerError> {
     let mut sets = Sets::default();
     let mut parent_chains = Vec::new();
-    if shard.parents.is_empty() && parts.rules.keeps(Rule::SetsAreInherited) {
-        sets = chain::sets_before(&*parts.ledger, &*parts.clean).await?;
-    }
     for id in &shard.parents {
         let parent = chain::of_shard(&*parts.clean, id);
         match chain::head(&*parts.ledger, &parent).await? {
@@ -684,6 +709,9 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<WriterGe
             _ => return Err(OwnerError::ParentRuns(parent)),
         }
         parent_chains.push(parent.to_string());
+    }
+    if parent_chains.is_empty() && parts.rules.keeps(Rule::SetsAreInherited) {
+        sets = chain::sets_before(&*parts.ledger, &*parts.clean).await?;
     }
     let genesis = WriterGenesis { shard: shard.id.to_string(), parent_chains, sets: sets.encode() };
     let entry = chain::encode(parts.env.nonce(), writer_entry::Entry::Genesis(genesis.clone()));

@@ -5,6 +5,7 @@
 //! quarantine: it keeps its ordinal, and the pipeline goes on.
 
 use crate::deal::Deal;
+use crate::uncounted::UNDECODABLE;
 use bytes::Bytes;
 use schema::body::{BodyOpener, for_each_carried};
 use schema::record::{self, RecordError};
@@ -30,6 +31,10 @@ pub struct Sets(BTreeMap<Origin, IntervalSet>);
 impl Sets {
     pub fn knows(&self, origin: &Origin) -> bool {
         self.0.contains_key(origin)
+    }
+
+    pub fn get(&self, origin: &Origin) -> Option<&IntervalSet> {
+        self.0.get(origin)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Origin, &IntervalSet)> {
@@ -230,7 +235,7 @@ pub fn unregistered(origin: &str) -> Origin {
 }
 
 fn unreadable<'a>(bytes: &'a [u8], message: &'a str) -> StoredQuarantine<'a> {
-    StoredQuarantine { original: bytes, reason: "undecodable", message, stage: STAGE, ..StoredQuarantine::default() }
+    StoredQuarantine { original: bytes, reason: UNDECODABLE, message, stage: STAGE, ..StoredQuarantine::default() }
 }
 
 /// A place in the clean shard, read from an entry.

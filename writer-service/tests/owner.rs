@@ -8,6 +8,7 @@ use lake::local::LocalLake;
 use lake::parquet_file::{Columns, batches_of};
 use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, Ledger};
+use prometheus::proto::Metric;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::v1::{Decision, DedupEntry, DedupGenesis, Lane, dedup_entry};
@@ -43,12 +44,17 @@ struct House {
 }
 
 async fn house(args: &[&str]) -> House {
+    house_on("clean", args).await
+}
+
+/// A house whose clean stream has this name.
+async fn house_on(stream: &str, args: &[&str]) -> House {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicI64::new(0));
     let arrivals = clock.clone();
     let options = Options::new(Arc::new(move || arrivals.load(SeqCst)), "a test");
     let store = Arc::new(Store::open(dir.path(), options).unwrap());
-    let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c1").await.unwrap();
+    let clean = EmbeddedStream::open(&store, stream, NonZeroU32::MIN, "c1").await.unwrap();
     let ledger = EmbeddedLedger::new(store);
     let chain = ChainId::dedup("r1", &ShardId::new("raw-0000"), 0);
     put_entry(&ledger, &chain, 0, dedup_entry::Entry::Genesis(DedupGenesis::default())).await;
@@ -222,6 +228,7 @@ async fn events_of_an_origin_that_nobody_registered_go_to_quarantine() {
     house.settle().await;
     assert_eq!(house.ordinals().await, [0]);
     assert_eq!(house.keys("live/quarantine/").await.len(), 1);
+    assert!(foreign("undecodable") >= 2.0, "both are shown by their reason");
 }
 
 #[tokio::test]
@@ -323,6 +330,63 @@ async fn the_next_owner_derives_the_same_rows_of_an_origin_that_was_forgotten() 
     stop.cancel();
     assert!(matches!(owner.run(stop).await, Err(OwnerError::Ledger(ledger::LedgerError::Taken { .. }))));
     assert_eq!(house.keys("live/").await, before);
+}
+
+/// The figure of a metric whose one label begins so.
+fn figure(name: &str, label: &str, value: impl Fn(&Metric) -> f64) -> f64 {
+    let family = prometheus::gather().into_iter().find(|family| family.name() == name);
+    let metrics = family.map(|family| family.get_metric().to_vec()).unwrap_or_default();
+    metrics.iter().find(|metric| metric.get_label()[0].value().starts_with(label)).map_or(0.0, value)
+}
+
+/// Origins with a hole that stays.
+fn holes(stream: &str) -> f64 {
+    figure("forebay_writer_holes", stream, |metric| metric.get_gauge().get_value())
+}
+
+/// Rows of quarantine that no gateway has counted.
+fn foreign(reason: &str) -> f64 {
+    figure("forebay_writer_foreign_quarantined_total", reason, |metric| metric.get_counter().get_value())
+}
+
+/// Lets time pass until so many origins have a hole that stays; what happens meanwhile is `each_second`.
+async fn until_holes<F: Future<Output = ()>>(stream: &str, count: f64, mut each_second: impl FnMut(u64) -> F) {
+    for second in 0..600 {
+        if holes(stream) == count {
+            return;
+        }
+        each_second(second).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("{} origins have a hole that stays", holes(stream));
+}
+
+async fn a_hole_is_told_of<F: Future<Output = ()>>(stream: &str, house: &House, each_second: impl FnMut(u64) -> F) {
+    house.events(0, 2).await;
+    house.events(5, 1).await;
+    let (owner, stop) = (house.open().await.unwrap(), Stop::new());
+    let told = async {
+        until_holes(stream, 1.0, each_second).await;
+        house.events(2, 3).await;
+        until_holes(stream, 0.0, |_| std::future::ready(())).await;
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(owner.run(stop.clone()), told);
+    assert_eq!(outcome.unwrap(), Ending::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_is_told_of_where_nothing_else_comes_until_it_is_closed() {
+    let house = house_on("quiet", &[]).await;
+    a_hole_is_told_of("quiet", &house, |_| std::future::ready(())).await;
+    assert_eq!(house.ordinals().await, (0..6).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_is_told_of_where_events_go_on_coming_above_it_until_it_is_closed() {
+    let house = house_on("busy", &[]).await;
+    a_hole_is_told_of("busy", &house, |second| house.events(6 + second, 1)).await;
+    assert!(house.ordinals().await.len() > 6, "something came meanwhile");
 }
 
 /// A ledger in which the entries from number `from` on have not been written yet, as far as readers can tell.

@@ -74,6 +74,13 @@ async fn what_one_process_plans_another_does_and_planning_twice_is_harmless() {
 }
 
 #[tokio::test]
+async fn a_plan_that_is_through_says_so_in_its_log() {
+    let output = binary(&left_house().await).arg("plan").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("past days are planned, swept and trimmed"), "{log}");
+}
+
+#[tokio::test]
 async fn a_halt_within_a_task_ends_the_process_with_its_own_code_and_names_chain_and_plan() {
     let house = left_house().await;
     plan(&house);

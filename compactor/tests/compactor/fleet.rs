@@ -202,6 +202,27 @@ async fn whoever_makes_a_plan_complete_plans_what_has_come_since() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_of_the_next_plan_that_the_queue_did_not_take_are_sent_when_the_task_comes_again() {
+    let house = House::new();
+    let fleet = Fleet { tasks: house.queue_of("tasks", 2), dead: house.queue("dead"), house };
+    fleet.house.write(0, &[row(1, "page", 5, "a", 0)]).await;
+    fleet.plan().await;
+    fleet.house.write(1, &[row(2, "page", 6, "a", 1)]).await;
+    let knows_no_more = fleet.tasks.receive(1, LONG, LONG).await.unwrap().remove(0);
+    fleet.tasks.ack(&knows_no_more.receipt).await.unwrap();
+    assert_eq!(fleet.plan().await, Planned { appended: 0, open: 1, tasks: 1 });
+    fleet.tasks.send(vec![Bytes::from("one too many")]).await.remove(0).unwrap();
+
+    let worker = fleet.worker();
+    assert_eq!(worker.take_one(LONG).await.unwrap(), Some(Outcome::Failed), "the queue is full");
+    let other = fleet.tasks.receive(1, LONG, Duration::ZERO).await.unwrap().remove(0);
+    fleet.tasks.ack(&other.receipt).await.unwrap();
+    assert_eq!(fleet.drain(&worker).await, [Outcome::Over, Outcome::Completed]);
+    assert_eq!(fleet.plan().await, Planned::default());
+    assert_eq!(fleet.house.rows_under("final").await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_poison_task_ends_among_the_dead_letters_with_its_reason() {
     let mut house = House::new();
     // Nothing fits, and no folder for spilled rows can be made where a file is.

@@ -118,7 +118,12 @@ impl House {
 
     /// An empty queue, or the one of that name.
     pub(crate) fn queue(&self, name: &str) -> Arc<dyn Queue> {
-        let bounds = QueueBounds { messages_max: 1000, bytes_max: 1 << 20 };
+        self.queue_of(name, 1000)
+    }
+
+    /// The same, with room for so many messages.
+    pub(crate) fn queue_of(&self, name: &str, messages_max: usize) -> Arc<dyn Queue> {
+        let bounds = QueueBounds { messages_max, bytes_max: 1 << 20 };
         Arc::new(EmbeddedQueue::open(self.store.clone(), name, bounds))
     }
 

@@ -82,3 +82,25 @@ async fn past_days_are_compacted_after_midnight() {
     assert_eq!(days.len(), 1, "{days:?}");
     assert!(days[0].contains(&DAY.to_string()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn days_of_nights_in_which_nothing_ran_are_compacted_soon_after_the_start() {
+    let house = House::new();
+    house.write(0, &[row(1, "page", 5, "a", 0)]).await;
+    house.write_of(Table::Events, Day(DAY.0 + 2), 0, &[row(2, "page", 5, "a", 1)]).await;
+    let noon = Day(DAY.0 + 2).start_micros() + 12 * HOUR_MICROS;
+    let env = Env { clock: Arc::new(RunningClock(Instant::now(), noon)), ..house.parts().env };
+    let stop = Stop::new();
+    let running = Compactor::of(Parts { env, ..house.parts() }).run(stop.clone());
+    let watching = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(house.keys(FINAL).await.is_empty(), "not while everything else begins");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(running, watching);
+    outcome.unwrap();
+    let days: Vec<String> = house.keys(FINAL).await;
+    assert_eq!(days.len(), 1, "{days:?}");
+    assert!(days[0].contains(&DAY.to_string()));
+}

@@ -25,6 +25,11 @@ metadata:
 automountServiceAccountToken: false
 {{- end }}
 
+{{/* Something where the service sends spans, and nothing where it does not. */}}
+{{- define "forebay.traced" -}}
+{{- if has .service (list "ingest-gateway" "dedup-service" "writer-service") }}{{ .root.Values.telemetry.otlpEndpoint }}{{ end }}
+{{- end }}
+
 {{/*
 One container; nothing but the mounts of `scratch` can be written to. `image` is the name of its image where that is not the
 service's, and `stopsAtOnce` is for a process that has nothing to drain.
@@ -48,6 +53,13 @@ env:
       "FOREBAY_TASK_QUEUE" $aws.taskQueue }}
   {{- if not .stopsAtOnce }}
   {{- $_ := set $environment "FOREBAY_SHUTDOWN_GRACE" (printf "%ds" (int .root.Values.shutdownGraceSeconds)) }}
+  {{- end }}
+  {{- if include "forebay.traced" . }}
+  {{- $_ := set $environment "FOREBAY_OTLP_ENDPOINT" .root.Values.telemetry.otlpEndpoint }}
+  {{- $_ := set $environment "FOREBAY_TRACE_SAMPLE" .root.Values.telemetry.traceSample }}
+  {{- with .root.Values.telemetry.metricsEvery }}
+  {{- $_ := set $environment "FOREBAY_OTLP_METRICS_EVERY" . }}
+  {{- end }}
   {{- end }}
   {{- range $name, $value := merge (dict) .root.Values.environment (.environment | default dict) $environment }}
   - name: {{ $name }}

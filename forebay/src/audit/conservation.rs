@@ -1,34 +1,30 @@
 //! What the chains say of all events, read again and again: no Parquet, and no counter of any process.
 //!
-//! Chains of the dedup stage are read on from where the last look came to; of a writer's chain, the head says everything.
+//! Chains of the dedup stage are followed ([`super::following`]); of a writer's chain, the head says everything.
 //! **Numbered**: has an ordinal. **Taken**: a writer has announced its row. **Due**: numbered, acknowledged by the clean
 //! stream, not void and not taken. What is due is either on its way or lost; time tells. **Hole**: due, though a higher
 //! ordinal of its origin is taken. **Tail**: due, and nothing of its origin behind it is taken. **Missing**: a hole, or a
 //! tail although writers have read everything that had arrived when it was first seen, that has been one for long.
+//! **Unknown**: of an origin that was in no set any more when it was first seen.
 
 use super::bitmap::{intersection, without};
+use super::broken::Broken;
 use super::flow;
-use super::numbering::{ChainSoFar, Numbering, for_each_decision};
-use super::report::Findings;
+use super::following::Following;
+use super::numbering::{ChainSoFar, Numbering};
+use super::taken::{Taken, Writers};
 use crate::embedded::Embedded;
-use anyhow::Context;
 use dedup_service::again::Ordinals;
-use schema::{ChainId, IntervalSet, Kind, Origin};
+use schema::{IntervalSet, Kind, Origin};
 use service::Env;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
-use writer_service::FORGET_AFTER;
-use writer_service::chain::{LatestSets, latest_sets};
-use writer_service::write::Sets;
 
 /// How far the clocks of this process and of the clean stream may be apart.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
-/// Most examples of each kind of finding in a chain that a look keeps.
-const EXAMPLES_MAX: usize = 3;
-
-/// Where all events are, both kinds together: `numbered` is the sum of the others but `duplicate`.
+/// Where all events are, both kinds together: `numbered` is the sum of the others but `duplicate` and `broken`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conserved {
     /// Accepted, each once.
@@ -41,8 +37,12 @@ pub struct Conserved {
     pub void: u64,
     pub in_flight: u64,
     pub missing: u64,
-    /// Further copies, as far back as the chains go.
+    /// Of origins that ended long ago and are in no writer's set: whether anybody took them is for the objects to say.
+    pub unknown: u64,
+    /// Further copies; of a chain whose entries don't count them, as far back as it goes.
     pub duplicate: u64,
+    /// Chains that are not what they were.
+    pub broken: u64,
 }
 
 /// What was due at some time.
@@ -53,6 +53,8 @@ struct Dues {
     seen_at: i64,
     holes: Ordinals,
     tails: Ordinals,
+    /// Void ordinals whose tombstones no writer has taken: not due, and yet holes to a writer.
+    untold: Ordinals,
 }
 
 /// Reads the chains of all shards on and on. Holds a few numbers for each, and what is due.
@@ -61,9 +63,10 @@ pub(super) struct Conservation {
     ports: Embedded,
     env: Env,
     missing_after: Duration,
-    dedup: BTreeMap<ChainId, ChainSoFar>,
-    /// Sets of writers' chains that have ended.
-    ended_writers: BTreeMap<ChainId, Sets>,
+    writers: Writers,
+    dedup: Following,
+    /// All origins that were not forgotten when they were first seen, and whether writers have had all of them.
+    had: BTreeMap<Origin, bool>,
     /// What was due at a look longer ago than `missing_after`, and at a later one.
     old: Option<Dues>,
     young: Option<Dues>,
@@ -71,8 +74,8 @@ pub(super) struct Conservation {
 
 impl Conservation {
     pub(super) fn new(ports: Embedded, env: Env, missing_after: Duration) -> Conservation {
-        let (dedup, ended_writers) = (BTreeMap::new(), BTreeMap::new());
-        Conservation { ports, env, missing_after, dedup, ended_writers, old: None, young: None }
+        let (writers, dedup, had) = (Writers::default(), Following::default(), BTreeMap::new());
+        Conservation { ports, env, missing_after, writers, dedup, had, old: None, young: None }
     }
 
     /// Reads on, and says where all events are.
@@ -83,13 +86,15 @@ impl Conservation {
         if self.young.as_ref().is_some_and(|young| young.seen.elapsed() >= self.missing_after) {
             self.old = self.young.take();
         }
+        let (ledger, mut broken) = (self.ports.ledger.clone(), Broken::default());
         // In this order what is read later can only be further: what was unread, what is taken, what is numbered.
         let tails_are_read = self.tails_are_read().await?;
-        let taken = self.taken().await?;
-        self.read_on().await?;
+        let taken = self.writers.read(&*ledger, self.env.now(), &mut broken).await?;
+        self.dedup.read_on(&*ledger, &taken, &mut broken).await?;
+        broken.report();
         let (conserved, dues) = self.judge(&taken, tails_are_read);
         self.young.get_or_insert(dues);
-        Ok(conserved)
+        Ok(Conserved { broken: broken.count(), ..conserved })
     }
 
     /// Whether writers have read everything that had arrived when the old tails were seen.
@@ -100,69 +105,33 @@ impl Conservation {
         Ok(oldest.is_none_or(|arrived_at| arrived_at > old.seen_at.saturating_add(apart)))
     }
 
-    /// Ordinals that writers have announced.
-    async fn taken(&mut self) -> anyhow::Result<Sets> {
-        let ledger = &*self.ports.ledger;
-        let mut taken = Sets::default();
-        for chain in ledger.chains(ChainId::WRITER).await.context("list the writers' chains")? {
-            if let Some(sets) = self.ended_writers.get(&chain) {
-                taken.union(sets);
-                continue;
-            }
-            let latest = latest_sets(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
-            let Some(LatestSets { sets, is_ended }) = latest else { continue };
-            taken.union(&sets);
-            if is_ended {
-                self.ended_writers.insert(chain, sets);
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Reads what the dedup stage has decided since the last look.
-    async fn read_on(&mut self) -> anyhow::Result<()> {
-        let ledger = &*self.ports.ledger;
-        let mut findings = Findings::new(EXAMPLES_MAX);
-        for chain in ledger.chains(ChainId::DEDUP).await.context("list the dedup chains")? {
-            let so_far = self.dedup.entry(chain.clone()).or_insert_with(|| ChainSoFar::new(chain.clone()));
-            if so_far.ended_at.is_some() {
-                continue;
-            }
-            let is_first_look = so_far.next == 1;
-            let next = so_far.next;
-            for_each_decision(ledger, &chain, next, |number, decision| so_far.take(number, &decision, &mut findings))
-                .await?;
-            if is_first_look {
-                so_far.recall_voids(ledger).await?;
-            }
-        }
-        if let Some(finding) = findings.get("chain") {
-            tracing::error!(count = finding.count, examples = ?finding.examples, "dedup chains are not right in themselves");
-        }
-        Ok(())
-    }
-
-    /// Everything that was due at the first look: on its way, or lost.
+    /// Everything that was due at the first look, and every tombstone that was: on its way, or lost.
     pub(super) fn due(&self) -> Ordinals {
         let mut due = Ordinals::default();
-        for (origin, ordinals) in self.young.iter().flat_map(|dues| dues.holes.iter().chain(&dues.tails)) {
+        let sent = self.young.iter().flat_map(|dues| [&dues.holes, &dues.tails, &dues.untold]);
+        for (origin, ordinals) in sent.flatten() {
             due.entry(origin.clone()).or_default().union(ordinals);
         }
         due
     }
 
-    fn judge(&self, taken: &Sets, tails_are_read: bool) -> (Conserved, Dues) {
-        let (now, mut conserved) = (self.env.now(), Conserved::default());
-        let mut dues =
-            Dues { seen: Instant::now(), seen_at: now, holes: Ordinals::default(), tails: Ordinals::default() };
-        for chain in self.dedup.values() {
-            conserved.duplicate += chain.duplicates;
+    fn judge(&mut self, taken: &Taken, tails_are_read: bool) -> (Conserved, Dues) {
+        let mut conserved = Conserved::default();
+        let (seen, seen_at) = (Instant::now(), self.env.now());
+        let none = Ordinals::default;
+        let mut dues = Dues { seen, seen_at, holes: none(), tails: none(), untold: none() };
+        for chain in self.dedup.chains() {
+            conserved.duplicate += chain.duplicates_through();
             for lane in chain.lanes() {
-                let taken = taken_of(lane, taken, chain.ended_at, now);
+                let Some(taken) = taken_of(lane, chain, taken, &mut self.had) else {
+                    conserved.add_unknown(lane);
+                    continue;
+                };
                 let (holes, tails) = due(lane, &taken);
-                let missing = self.missing(&lane.origin, &holes, &tails, tails_are_read);
+                let missing = missing(self.old.as_ref(), &lane.origin, &holes, &tails, tails_are_read);
                 conserved.add(lane, &taken, &missing);
-                for (due, of) in [(holes, &mut dues.holes), (tails, &mut dues.tails)] {
+                let untold = untold(lane, &taken);
+                for (due, of) in [(holes, &mut dues.holes), (tails, &mut dues.tails), (untold, &mut dues.untold)] {
                     if !due.is_empty() {
                         of.insert(lane.origin.clone(), due);
                     }
@@ -171,29 +140,37 @@ impl Conservation {
         }
         (conserved, dues)
     }
+}
 
-    /// What has been due for too long.
-    fn missing(&self, origin: &Origin, holes: &IntervalSet, tails: &IntervalSet, tails_are_read: bool) -> IntervalSet {
-        let Some(old) = &self.old else { return IntervalSet::default() };
-        let since = |old: &Ordinals, now: &IntervalSet| {
-            old.get(origin).map_or_else(IntervalSet::default, |old| intersection(old, now))
-        };
-        let mut missing = since(&old.holes, holes);
-        if tails_are_read {
-            missing.union(&since(&old.tails, holes));
-            missing.union(&since(&old.tails, tails));
-        }
-        if let Some(first) = missing.intervals().first() {
-            tracing::error!(%origin, first = first.0, events = missing.len(), "events are in no object: forward them again");
-        }
-        missing
+/// What has been due for too long.
+fn missing(
+    old: Option<&Dues>,
+    origin: &Origin,
+    holes: &IntervalSet,
+    tails: &IntervalSet,
+    tails_are_read: bool,
+) -> IntervalSet {
+    let Some(old) = old else { return IntervalSet::default() };
+    let since = |old: &Ordinals, now: &IntervalSet| {
+        old.get(origin).map_or_else(IntervalSet::default, |old| intersection(old, now))
+    };
+    let mut missing = since(&old.holes, holes);
+    if tails_are_read {
+        missing.union(&since(&old.tails, holes));
+        missing.union(&since(&old.tails, tails));
     }
+    if let Some(first) = missing.intervals().first() {
+        tracing::error!(%origin, first = first.0, events = missing.len(), "events are in no object: forward them again");
+    }
+    missing
 }
 
 impl Conserved {
     fn add(&mut self, lane: &Numbering, taken: &IntervalSet, missing: &IntervalSet) {
-        let void = lane.voids.len();
-        let written = without(taken, &lane.voids).len();
+        let void = lane.void_count();
+        // Voids that were not read are all taken.
+        let void_and_taken = void.saturating_sub(without(&lane.voids, taken).len());
+        let written = taken.len().saturating_sub(void_and_taken);
         self.numbered += lane.end;
         self.void += void;
         self.missing += missing.len();
@@ -203,20 +180,44 @@ impl Conserved {
             Kind::Quarantine => self.quarantined += written,
         }
     }
+
+    fn add_unknown(&mut self, lane: &Numbering) {
+        let void = lane.void_count();
+        self.numbered += lane.end;
+        self.void += void;
+        self.unknown += lane.end.saturating_sub(void);
+    }
+
+    /// Copies included.
+    pub fn accepted(&self) -> u64 {
+        self.numbered + self.duplicate
+    }
+
+    /// Whether nothing is missing, as far as the chains can tell, and they are what they were.
+    pub fn is_right(&self) -> bool {
+        self.missing == 0 && self.broken == 0
+    }
 }
 
-/// What writers have taken of an origin. One that ended long ago and is in no set has been forgotten: they do that once
-/// they have all of it.
-fn taken_of(lane: &Numbering, taken: &Sets, ended_at: Option<i64>, now: i64) -> IntervalSet {
-    if let Some((_, set)) = taken.iter().find(|(origin, _)| **origin == lane.origin) {
-        return set.clone();
+/// What writers have taken of an origin; `None` where they may have forgotten it before it was first seen.
+fn taken_of(
+    lane: &Numbering,
+    chain: &ChainSoFar,
+    taken: &Taken,
+    had: &mut BTreeMap<Origin, bool>,
+) -> Option<IntervalSet> {
+    if let Some(set) = taken.get(&lane.origin) {
+        had.insert(lane.origin.clone(), chain.ended_at.is_some() && set.len() == lane.end);
+        return Some(set.clone());
     }
-    let forget_after = i64::try_from(FORGET_AFTER.as_micros()).expect("it is a constant of some days");
     let mut all = IntervalSet::default();
-    if ended_at.is_some_and(|ended_at| ended_at.saturating_add(forget_after) <= now) {
-        all.insert(0, lane.end);
+    match had.get(&lane.origin) {
+        Some(true) => all.insert(0, lane.end),
+        Some(false) => {}
+        None if lane.end > 0 && taken.may_be_forgotten(chain.ended_at) => return None,
+        None => drop(had.insert(lane.origin.clone(), false)),
     }
-    all
+    Some(all)
 }
 
 /// Holes and tail of an origin.
@@ -228,10 +229,20 @@ fn due(lane: &Numbering, taken: &IntervalSet) -> (IntervalSet, IntervalSet) {
     (without(&below, &lane.voids), without(&behind, &lane.voids))
 }
 
+/// Void ordinals of which the clean stream has acknowledged a tombstone and no writer has taken it.
+fn untold(lane: &Numbering, taken: &IntervalSet) -> IntervalSet {
+    let mut forwarded = IntervalSet::default();
+    forwarded.insert(0, lane.forwarded);
+    without(&intersection(&lane.voids, &forwarded), taken)
+}
+
+#[cfg(test)]
+mod worlds;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schema::ShardId;
+    use schema::{ChainId, ShardId};
 
     fn set(ranges: &[(u64, u64)]) -> IntervalSet {
         let mut set = IntervalSet::default();
@@ -242,6 +253,12 @@ mod tests {
     fn lane(end: u64, forwarded: u64, voids: &[(u64, u64)]) -> Numbering {
         let origin = Origin::of(&ChainId::dedup("r1", &ShardId::new("raw-0000"), 0), Kind::Events);
         Numbering { end, forwarded, voids: set(voids), ..Numbering::new(origin) }
+    }
+
+    #[test]
+    fn a_tombstone_that_was_sent_and_not_taken_is_untold() {
+        let lane = lane(10, 8, &[(1, 3), (5, 6), (7, 9)]);
+        assert_eq!(untold(&lane, &set(&[(0, 2), (5, 6)])), set(&[(2, 3), (7, 8)]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Only where there is something to explain: the first look keeps no positions.
 
-use super::numbering::{Decided, KINDS, Numbering, each_id, for_each_decision, lane_of};
+use super::numbering::{Decided, KINDS, Mark, Numbering, each_id, for_each_decision, lane_of};
 use super::repeats::{Acceptance, Repeats};
 use super::report::Findings;
 use ledger::Ledger;
@@ -87,7 +87,7 @@ impl Explanation<'_> {
         number: usize,
         chain: &ChainId,
     ) -> anyhow::Result<()> {
-        for_each_decision(ledger, chain, 1, |entry, decision| {
+        for_each_decision(ledger, chain, 1, |Mark { number: entry, .. }, decision| {
             let window_micros = i64::try_from(decision.window_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
             for (k, kind) in KINDS.into_iter().enumerate() {
                 let lane = number * KINDS.len() + k;

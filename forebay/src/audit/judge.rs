@@ -17,9 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Most places that still have something in flight which a remark names.
 const UNSETTLED_SHOWN_MAX: usize = 3;
 
-/// Most ids accepted twice, or of which that is not known, that a remark names.
-const REPEATS_SHOWN_MAX: usize = 3;
-
 /// Everything that is read but the rows.
 #[derive(Debug)]
 pub(super) struct Evidence {
@@ -168,11 +165,12 @@ impl Judgement<'_> {
         let lineage = Lineage::new(&self.decided.chains, &self.decided.parents);
         let (mut close, mut far, mut shown) = (0, 0u64, Vec::new());
         let findings = &mut self.findings;
+        let examples_max = findings.examples_max();
         repeats.judge(&lineage, |id, acceptances, is_right| {
             let told = told(id, acceptances);
             if is_right {
                 far += 1;
-                shown.extend((shown.len() < REPEATS_SHOWN_MAX).then_some(told));
+                shown.extend((shown.len() < examples_max).then_some(told));
             } else {
                 close += acceptances.len() as u64 - 1;
                 findings.add("accepted twice", format_args!("within the window: {told}"));
@@ -206,7 +204,7 @@ impl Judgement<'_> {
     /// Says what the chains could tell only if they were not trimmed.
     fn unknown(&mut self, ids: &[String], what: &str) {
         if !ids.is_empty() {
-            let (count, shown) = (ids.len(), ids[..ids.len().min(REPEATS_SHOWN_MAX)].join("\n  "));
+            let (count, shown) = (ids.len(), ids[..ids.len().min(self.findings.examples_max())].join("\n  "));
             self.remarks.push(format!(
                 "{count} ids {what}; the chains were trimmed, so whether that is right is not known:\n  {shown}"
             ));

@@ -7,8 +7,9 @@
 use super::report::Findings;
 use anyhow::Context;
 use dedup_service::chain;
+use dedup_service::dedup::Tally;
 use dedup_service::retention::saved_voids;
-use ledger::{Ledger, LedgerError, for_each_slot};
+use ledger::{Ledger, LedgerError, Slot, for_each_slot};
 use schema::id::sum_hashes;
 use schema::v1::{Decision, Lane, Void};
 use schema::{ChainId, EventId, IntervalSet, Kind, Origin, record};
@@ -31,6 +32,8 @@ pub(super) struct Numbering {
     pub(super) trimmed: u64,
     /// The void ones among them, and their ids.
     pub(super) trimmed_voids: BTreeMap<u64, EventId>,
+    /// How many ordinals are void, those included whose entries were not read.
+    pub(super) voids_told: Option<u64>,
     /// The chain has its END: there will be no more of them.
     pub(super) is_ended: bool,
 }
@@ -64,8 +67,8 @@ impl Decided {
         let genesis = chain::genesis(ledger, &chain).await.with_context(|| format!("read chain {chain}"))?;
         let parents = genesis.map(|genesis| genesis.parent_chains).unwrap_or_default();
         let (mut so_far, ids) = (ChainSoFar::new(chain.clone()), &mut self.ids);
-        for_each_decision(ledger, &chain, 1, |number, decision| {
-            so_far.take(number, &decision, findings);
+        for_each_decision(ledger, &chain, 1, |mark, decision| {
+            so_far.take(mark, &decision, findings);
             for (kind, ids) in KINDS.into_iter().zip(&mut *ids) {
                 ids.extend(record::ids(&lane_of(&decision, kind).ids));
             }
@@ -95,8 +98,14 @@ impl Numbering {
             voids: IntervalSet::default(),
             trimmed: 0,
             trimmed_voids: BTreeMap::new(),
+            voids_told: None,
             is_ended: false,
         }
+    }
+
+    /// How many ordinals are void.
+    pub(super) fn void_count(&self) -> u64 {
+        self.voids_told.unwrap_or_else(|| self.voids.len())
     }
 
     /// Takes the voids whose entries are gone.
@@ -111,18 +120,32 @@ impl Numbering {
     }
 }
 
+/// An entry of a chain: no other has its nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) number: u64,
+    pub(super) nonce: u128,
+}
+
+impl Mark {
+    pub(super) fn of(slot: &Slot) -> Mark {
+        Mark { number: slot.number, nonce: slot.entry.nonce }
+    }
+}
+
 /// Shows the decisions of a chain in order, from entry `from` on or the first that was not trimmed.
 pub(super) async fn for_each_decision(
     ledger: &dyn Ledger,
     chain: &ChainId,
     from: u64,
-    mut each: impl FnMut(u64, Decision),
+    mut each: impl FnMut(Mark, Decision),
 ) -> anyhow::Result<()> {
     for_each_slot(ledger, chain, from, |slot| {
+        let mark = Mark::of(&slot);
         let decision = chain::decision(chain, slot.number, slot.entry.bytes);
         let damaged =
             |halt: service::Halt| LedgerError::Damaged { chain: chain.clone(), number: slot.number, detail: halt.0 };
-        each(slot.number, decision.map_err(damaged)?);
+        each(mark, decision.map_err(damaged)?);
         Ok(())
     })
     .await
@@ -161,27 +184,34 @@ impl std::fmt::Display for At<'_> {
 /// A chain while it is read.
 #[derive(Debug)]
 pub(super) struct ChainSoFar {
-    chain: ChainId,
+    pub(super) chain: ChainId,
     lanes: [LaneSoFar; KINDS.len()],
     /// Events that were met at home, copies included, by the entries that are there.
     pub(super) accepted: u64,
     pub(super) duplicates: u64,
+    /// Counts since its genesis; `None` where neither its entries tell them nor all of them were read.
+    tally: Option<Tally>,
     /// When its END was appended; `None` while it goes on.
     pub(super) ended_at: Option<i64>,
-    /// Number of the entry that is next.
-    pub(super) next: u64,
+    /// The entry that was read last.
+    pub(super) last: Option<Mark>,
 }
 
 impl ChainSoFar {
     pub(super) fn new(chain: ChainId) -> ChainSoFar {
         let lanes = KINDS.map(|kind| LaneSoFar::new(Origin::of(&chain, kind)));
-        ChainSoFar { chain, lanes, accepted: 0, duplicates: 0, ended_at: None, next: 1 }
+        ChainSoFar { chain, lanes, accepted: 0, duplicates: 0, tally: None, ended_at: None, last: None }
+    }
+
+    /// Further copies since its genesis, or since its oldest entry where they were not counted.
+    pub(super) fn duplicates_through(&self) -> u64 {
+        self.tally.map_or(self.duplicates, |tally| tally.duplicates)
     }
 
     /// Takes the next entry, and checks that it follows from those before.
-    pub(super) fn take(&mut self, number: u64, decision: &Decision, findings: &mut Findings) {
-        let at = At { chain: &self.chain, number };
-        self.next = number + 1;
+    pub(super) fn take(&mut self, mark: Mark, decision: &Decision, findings: &mut Findings) {
+        let at = At { chain: &self.chain, number: mark.number };
+        self.last = Some(mark);
         self.ended_at = decision.end.then_some(decision.appended_at);
         self.accepted += u64::from(decision.met - decision.strays.min(decision.met));
         self.duplicates += u64::from(decision.duplicates);
@@ -194,10 +224,19 @@ impl ChainSoFar {
         if unique + decision.duplicates + decision.strays != decision.met {
             findings.add("chain", format_args!("{at}: what it met is not unique, duplicate or stray"));
         }
+        let before = if mark.number == 1 { Some(Tally::default()) } else { self.tally };
+        let (counted, told) = (before.map(|before| before.with(decision)), Tally::of(decision));
+        if counted.is_some() && told.is_some() && counted != told {
+            findings.add("chain", format_args!("{at}: its counts of copies and voids do not add up"));
+        }
+        self.tally = told.or(counted);
         for void in &decision.voids {
             let kind = usize::from(void.kind == Kind::Quarantine as i32);
             let end = void.first_ordinal + record::count(&void.ids) as u64;
             self.lanes[kind].numbering.voids.insert(void.first_ordinal, end);
+        }
+        for (k, lane) in self.lanes.iter_mut().enumerate() {
+            lane.numbering.voids_told = self.tally.map(|tally| tally.voids[k]);
         }
     }
 
@@ -268,6 +307,7 @@ impl LaneSoFar {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use dedup_service::budget::Budget;
     use dedup_service::{Config, Owned, Parts, Retention};
     use ledger::embedded::EmbeddedLedger;
     use schema::ShardId;
@@ -293,7 +333,7 @@ mod tests {
             ledger: Arc::new(EmbeddedLedger::new(store.clone())),
             env: Env::system(),
             config: <Only as clap::Parser>::parse_from(["dedup"]).config,
-            window_ids_max: 1,
+            budget: Budget::new(1),
             rules: Rules::default(),
         }
     }

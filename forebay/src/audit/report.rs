@@ -49,6 +49,11 @@ impl Findings {
         Findings { examples_max, kinds: BTreeMap::new() }
     }
 
+    /// Most examples of each kind that are kept.
+    pub(super) fn examples_max(&self) -> usize {
+        self.examples_max
+    }
+
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 struct Metrics {
     conserved: IntGaugeVec,
     missing: IntGauge,
+    broken: IntGauge,
     age: Gauge,
     looks: IntCounter,
 }
@@ -24,17 +25,23 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         &["state"],
         "Events that the chains know: `numbered` (accepted, each once), `live` (rows announced by the writer), \
          `quarantined` (the same, of invalid events), `void` (given up, with a reason on record), `in_flight` (numbered, \
-         not yet written), `duplicate` (further copies)",
+         not yet written), `unknown` (of origins that ended long ago and are in no writer's set since before the first \
+         look), `duplicate` (further copies)",
     );
     let missing = set.gauge(
         "missing_events",
         "Numbered events in no live object, though everything behind their number has been written for longer than \
          `--missing-after`; **must be 0**",
     );
+    let broken = set.gauge(
+        "ledger_broken_chains",
+        "Chains that are gone, end earlier or hold other entries than at an earlier look, number less than writers have \
+         taken, or are not right in themselves; **must be 0**",
+    );
     let age_help = "How long ago the chains were read; an old figure proves nothing";
     let age = set.level("conservation_age_seconds", age_help);
     let looks = set.counter("conservation_looks_total", "How often the chains were read");
-    let metrics = Metrics { conserved, missing, age, looks };
+    let metrics = Metrics { conserved, missing, broken, age, looks };
     metrics.show(&Conserved::default());
     metrics
 });
@@ -46,18 +53,21 @@ pub fn register() {
 
 impl Metrics {
     fn show(&self, conserved: &Conserved) {
-        let Conserved { numbered, live, quarantined, void, in_flight, missing, duplicate } = *conserved;
+        let &Conserved { numbered, live, quarantined, void, in_flight, missing, unknown, duplicate, broken } =
+            conserved;
         for (state, events) in [
             ("numbered", numbered),
             ("live", live),
             ("quarantined", quarantined),
             ("void", void),
             ("in_flight", in_flight),
+            ("unknown", unknown),
             ("duplicate", duplicate),
         ] {
             self.conserved.with_label_values(&[state]).set(whole(events));
         }
         self.missing.set(whole(missing));
+        self.broken.set(whole(broken));
     }
 }
 
@@ -77,9 +87,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Looks until `stop`, and shows what it sees; gives the last figures. While the chains can't be read, the figures
-    /// stay and their age grows.
-    pub(crate) async fn run(self, stop: Stop) -> Conserved {
+    /// Looks until `stop`, and shows what it sees, also to `each`; gives the last figures. While the chains can't be read,
+    /// the figures stay and their age grows.
+    pub(crate) async fn run(self, stop: Stop, each: fn(&Conserved)) -> Conserved {
         let Watch { view, env, every, missing_after, ready } = self;
         let read = show_age();
         let mut conservation = Conservation::new(view.ports.clone(), env, missing_after);
@@ -93,6 +103,7 @@ impl Watch {
                 None => break,
                 Some(Ok(conserved)) => {
                     METRICS.show(&conserved);
+                    each(&conserved);
                     METRICS.looks.inc();
                     *read.lock().expect("no holder panics") = Some(Instant::now());
                     last = conserved;
@@ -108,6 +119,25 @@ impl Watch {
         }
         last
     }
+}
+
+/// Writes the figures of a look into the log, for whoever makes metrics of lines.
+pub(crate) fn log(conserved: &Conserved) {
+    let accepted = conserved.accepted();
+    let Conserved { numbered, live, quarantined, void, in_flight, missing, unknown, duplicate, broken } = *conserved;
+    tracing::info!(
+        accepted,
+        duplicates = duplicate,
+        numbered,
+        live,
+        quarantined,
+        void,
+        in_flight,
+        missing,
+        unknown,
+        broken,
+        "the chains were read"
+    );
 }
 
 /// Shows how long ago what is given back was; what has never been read is infinitely old.

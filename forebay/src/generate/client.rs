@@ -3,7 +3,8 @@
 //! **Target**: where to and as whom. **Verdict**: what an answer means for the one who sent. A batch is **acknowledged**
 //! when the answer says so and at no other time: whatever else happens, the same bytes are sent again.
 
-use anyhow::{Context, bail};
+use super::tls::Tls;
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -12,15 +13,18 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const EVENTS_PATH: &str = "/v1/events";
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// Longest wait for a whole answer, connecting included. A gateway answers within a few seconds, if only with 503.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -31,38 +35,57 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Most characters of an unexpected answer that are shown.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// Where events go. Only `http://`: TLS ends in front of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    authority: String,
+    scheme: Scheme,
+    host: String,
+    port: u16,
     path: String,
+}
+
+impl Url {
+    fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
 }
 
 impl FromStr for Url {
     type Err = String;
 
-    /// Reads `http://host[:port][/path]`; without a path events go to `/v1/events`.
+    /// Reads `http://host[:port][/path]`, or the same with `https://`; without a path events go to `/v1/events`.
     fn from_str(text: &str) -> Result<Url, String> {
         let uri: Uri = text.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(other) => return Err(format!("`{other}://` is not spoken here, only http://")),
-            None => return Err(format!("`{text}` does not start with http://")),
-        }
+        let (scheme, port) = match uri.scheme_str() {
+            Some("http") => (Scheme::Http, HTTP_PORT),
+            Some("https") => (Scheme::Https, HTTPS_PORT),
+            Some(other) => return Err(format!("`{other}://` is not spoken here, only http:// and https://")),
+            None => return Err(format!("`{text}` does not start with http:// or https://")),
+        };
         let authority = uri.authority().ok_or(format!("`{text}` names no host"))?;
         if authority.as_str().contains('@') {
             return Err("a URL with a user in it is not understood; use --key".to_string());
         }
-        let port = authority.port_u16().unwrap_or(HTTP_PORT);
+        let port = authority.port_u16().unwrap_or(port);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path == "/" { EVENTS_PATH } else { path };
-        Ok(Url { authority: format!("{}:{port}", authority.host()), path: path.to_string() })
+        Ok(Url { scheme, host: authority.host().to_string(), port, path: path.to_string() })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -91,20 +114,29 @@ impl fmt::Debug for Key {
 #[derive(Debug)]
 pub struct Target {
     authority: String,
+    /// Where it is to be spoken.
+    tls: Option<Tls>,
     uri: Uri,
     headers: HeaderMap,
 }
 
 impl Target {
-    pub fn new(url: &Url, key: Option<&Key>) -> anyhow::Result<Target> {
+    /// # Errors
+    /// No issuers of certificates to believe, or some where none is shown; a host or a path that can't be sent.
+    pub fn new(url: &Url, key: Option<&Key>, ca_cert: Option<&Path>) -> anyhow::Result<Target> {
+        let tls = match url.scheme {
+            Scheme::Https => Some(Tls::with(&url.host, ca_cert)?),
+            Scheme::Http => None,
+        };
+        ensure!(tls.is_some() || ca_cert.is_none(), "--ca-cert is for https://, and {url} is not");
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, url.authority.parse().context("write the host header")?);
+        headers.insert(HOST, url.authority().parse().context("write the host header")?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         if let Some(Key(value)) = key {
             headers.insert(AUTHORIZATION, value.clone());
         }
         let uri = url.path.parse().with_context(|| format!("read the path of {url}"))?;
-        Ok(Target { authority: url.authority.clone(), uri, headers })
+        Ok(Target { authority: url.authority(), tls, uri, headers })
     }
 }
 
@@ -180,7 +212,7 @@ impl Client {
 
     async fn exchange(&mut self, batch: Bytes) -> Result<(StatusCode, Verdict), NoAnswer> {
         if self.connection.as_ref().is_none_or(|connection| connection.sender.is_closed()) {
-            self.connection = Some(connect(&self.target.authority).await?);
+            self.connection = Some(connect(&self.target).await?);
         }
         let sender = &mut self.connection.as_mut().expect("just made").sender;
         let mut request = Request::new(Full::new(batch));
@@ -195,9 +227,16 @@ impl Client {
     }
 }
 
-async fn connect(authority: &str) -> Result<Connection, NoAnswer> {
-    let socket = TcpStream::connect(authority).await.map_err(NoAnswer::Connect)?;
+async fn connect(target: &Target) -> Result<Connection, NoAnswer> {
+    let socket = TcpStream::connect(&target.authority).await.map_err(NoAnswer::Connect)?;
     socket.set_nodelay(true).map_err(NoAnswer::Connect)?;
+    match &target.tls {
+        Some(tls) => begin(tls.agree(socket).await.map_err(NoAnswer::Connect)?).await,
+        None => begin(socket).await,
+    }
+}
+
+async fn begin(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Connection, NoAnswer> {
     let (sender, connection) = handshake(TokioIo::new(socket)).await.map_err(NoAnswer::Exchange)?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
@@ -251,10 +290,12 @@ mod tests {
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/events"),
             ("http://lake.example/", "http://lake.example:80/v1/events"),
             ("http://[::1]:9/other?x=1", "http://[::1]:9/other?x=1"),
+            ("https://lake.example", "https://lake.example:443/v1/events"),
+            ("https://[::1]:9", "https://[::1]:9/v1/events"),
         ] {
             assert_eq!(text.parse::<Url>().expect(text).to_string(), meant);
         }
-        for text in ["https://lake.example", "lake.example:80", "http://", "", "ftp://x", "http://me@x", "/v1"] {
+        for text in ["lake.example:80", "https://", "http://", "", "ftp://x", "http://me@x", "/v1"] {
             assert!(text.parse::<Url>().is_err(), "{text}");
         }
     }
@@ -262,9 +303,19 @@ mod tests {
     #[test]
     fn a_key_is_never_printed() {
         let key: Key = "secret".parse().expect("a key");
-        let target = Target::new(&"http://x".parse().expect("a URL"), Some(&key)).expect("a target");
+        let target = Target::new(&"http://x".parse().expect("a URL"), Some(&key), None).expect("a target");
         assert!(!format!("{key:?} {target:?}").contains("secret"));
         assert!("new\nline".parse::<Key>().is_err());
+    }
+
+    #[test]
+    fn issuers_are_asked_for_where_a_certificate_is_shown_and_refused_by_the_name_of_the_setting() {
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        for url in ["http://x", "https://x", "https://[::1]"] {
+            let target = Target::new(&url.parse().expect(url), None, Some(empty.path()));
+            let error = target.expect_err("no certificates").to_string();
+            assert!(error.contains("--ca-cert"), "{error}");
+        }
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn flags_that_cannot_be_meant_are_refused_by_name() {
         ("--seed x", "--seed"),
         ("--duration 0s", "--duration"),
         ("--duration 1s --rate 1/m", "--duration"),
-        ("--url https://127.0.0.1", "--url"),
+        ("--url ftp://127.0.0.1", "--url"),
     ] {
         let refusal = match parse(flags) {
             Ok(args) => args.check().expect_err(flags).to_string(),

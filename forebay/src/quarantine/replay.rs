@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use service::{Env, Stop};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Most events that a dry run shows.
@@ -44,13 +45,17 @@ pub(super) struct ReplayArgs {
     #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(..=EXAMPLES_MAX))]
     examples: u64,
 
-    /// Where to: http://HOST:PORT, or with the path as well
+    /// Where to: http://HOST:PORT or https://HOST:PORT, or with the path as well
     #[arg(long, env = "FOREBAY_URL", default_value = "http://127.0.0.1:8080")]
     url: Url,
 
     /// Write key
     #[arg(long, env = "FOREBAY_KEY", hide_env_values = true)]
     key: Option<Key>,
+
+    /// Believe a gateway's certificate by the issuers in this file, in PEM [default: those that the system believes]
+    #[arg(long, env = "FOREBAY_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
 }
 
 impl ReplayArgs {
@@ -74,7 +79,7 @@ pub(super) async fn run(args: &ReplayArgs, env: &Env, stop: &Stop) -> anyhow::Re
     if args.dry_run {
         return dry_run(args, items, stop).await;
     }
-    let target = Target::new(&args.url, args.key.as_ref())?;
+    let target = Target::new(&args.url, args.key.as_ref(), args.ca_cert.as_deref())?;
     let mut resender = Resender::new(Client::new(Arc::new(target)), stop.clone());
     let mut count = Count::default();
     let outcome = replay(args, items, &mut resender, &mut count).await;

@@ -75,7 +75,7 @@ impl Pipeline {
 
     async fn post(&self, lines: &[&str]) -> Answer {
         let url: Url = self.url.parse().expect("a URL");
-        let mut client = Client::new(Arc::new(Target::new(&url, None).expect("a target")));
+        let mut client = Client::new(Arc::new(Target::new(&url, None, None).expect("a target")));
         match client.post(Bytes::from(lines.join("\n"))).await.expect("an answer") {
             (_, Verdict::Acknowledged(answer)) => answer,
             other => panic!("{other:?}"),

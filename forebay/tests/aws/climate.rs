@@ -14,11 +14,14 @@ const OFTEN: f64 = 0.02;
 /// When a held call arrives: its caller has long repeated it.
 const HELD: Duration = Duration::from_secs(8);
 
+/// A held call that arrives when the test says so: whoever sent it has ended, and others have gone on.
+const HELD_ON: Duration = Duration::MAX;
+
 /// Faults that any call can meet.
 const ANY: [Fault; 3] = [Fault::Refuse, Fault::ServerError, Fault::Throttle];
 
 /// Faults after which a write is undecided to whoever made it, or takes effect twice.
-const WRITES: [Fault; 3] = [Fault::DropAnswer, Fault::Hold(HELD), Fault::Twice];
+const WRITES: [Fault; 4] = [Fault::DropAnswer, Fault::Hold(HELD), Fault::Hold(HELD_ON), Fault::Twice];
 
 /// A service, what writes to it, and what else may happen to such a write.
 pub(crate) struct Climate {
@@ -66,9 +69,14 @@ impl Climate {
         missing.map(|(write, fault)| format!("{write}: {}", fault.name())).collect()
     }
 
-    pub(crate) async fn has_delivered_late(&self, proxy: &FaultProxy) {
+    /// Ends the faults, and has everything arrive that is held.
+    pub(crate) async fn deliver_late(&self, proxy: &FaultProxy) {
+        proxy.set(Faults::none());
+        proxy.deliver_held();
         for write in self.writes {
-            eventually(&format!("a {write} is delivered late"), || proxy.counts().delivered(write) > 0).await;
+            let held = proxy.counts().of(write, Fault::Hold(HELD));
+            let arrived = || proxy.counts().delivered(write) >= held;
+            eventually(&format!("{held} times a {write} is delivered late"), arrived).await;
         }
     }
 }

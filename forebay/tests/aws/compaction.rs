@@ -73,6 +73,17 @@ fn plan(fleet: &Fleet) -> String {
     plan_with(fleet, &[]).printed
 }
 
+/// Plans, and waits for workers, until they have left nothing.
+pub(crate) async fn finishes(fleet: &Fleet) {
+    let (queues, start) = (Queues::of(fleet).await, Instant::now());
+    while plan(fleet) != NOTHING {
+        assert!(start.elapsed() < PATIENCE, "there is no end of plans");
+        queues.fewer_than(1).await;
+    }
+    let preview = fleet.forebay(&["compact", "--dry-run"]);
+    assert!(preview.contains("nothing to compact"), "{preview}");
+}
+
 /// Most of these events happened on days that are over.
 fn generate_late(fleet: &Fleet, gateway: std::net::SocketAddr) {
     let load = ["--total", "2000", "--batch", "50", "--max", "--late", "70%", "--duplicates", "5%", "--invalid", "1%"];
@@ -105,13 +116,7 @@ async fn workers_merge_past_days_though_one_is_killed_and_days_are_planned_twice
     fleet.audit_is_clean();
 
     // What writers had not settled when days were planned.
-    let start = Instant::now();
-    while plan(&fleet) != NOTHING {
-        assert!(start.elapsed() < PATIENCE, "there is no end of plans");
-        queues.fewer_than(1).await;
-    }
-    let preview = fleet.forebay(&["compact", "--dry-run"]);
-    assert!(preview.contains("nothing to compact"), "{preview}");
+    finishes(&fleet).await;
     assert_eq!(queues.dead.depth().await.unwrap(), 0);
     fleet.audit_is_clean();
 }

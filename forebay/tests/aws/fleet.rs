@@ -63,6 +63,11 @@ impl Fleet {
         self.detours.push((server.variable().to_string(), endpoint.url));
     }
 
+    /// Has services that are started from now on reach all servers directly again.
+    pub(crate) fn end_detours(&mut self) {
+        self.detours.clear();
+    }
+
     pub(crate) fn command(&self, binary: &str) -> Command {
         let path = path_of(binary);
         assert!(path.exists(), "{} is not built: run cargo test --workspace", path.display());
@@ -86,6 +91,13 @@ impl Fleet {
     /// As [`Fleet::forebay`], with the detours of the services.
     pub(crate) fn forebay_by_detour(&self, args: &[&str]) -> String {
         self.finish(self.service("forebay"), args)
+    }
+
+    /// Runs a command of `forebay` that ends with 1, as something is wrong; what it says.
+    pub(crate) fn forebay_fails(&self, args: &[&str]) -> String {
+        let output = self.command("forebay").args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "forebay {args:?}: {}", said(&output));
+        said(&output)
     }
 
     fn finish(&self, mut command: Command, args: &[&str]) -> String {
@@ -145,8 +157,8 @@ impl Fleet {
     }
 
     /// Everything acknowledged is in the lake once, and nothing else is.
-    pub(crate) fn audit_is_clean(&self) {
-        self.forebay(&["audit", "--wait", SETTLE, "--ledger", &self.receipts()]);
+    pub(crate) fn audit_is_clean(&self) -> String {
+        self.forebay(&["audit", "--wait", SETTLE, "--ledger", &self.receipts()])
     }
 
     /// What one of its resources is called: `RAW_STREAM`, `TASK_QUEUE`.
@@ -172,6 +184,11 @@ impl Fleet {
 
     pub(crate) fn resume(&self, member: Member) {
         self.signal(member, Signal::CONT);
+    }
+
+    /// Asks one to stop, and does not wait for it.
+    pub(crate) fn ask_to_stop(&self, member: Member) {
+        self.signal(member, Signal::TERM);
     }
 
     fn signal(&self, member: Member, signal: Signal) {
@@ -202,7 +219,7 @@ impl Fleet {
         assert!(status.success(), "{name} ended with {status}\n{}", self.logs());
     }
 
-    fn is_running(&mut self, member: Member) -> bool {
+    pub(crate) fn is_running(&mut self, member: Member) -> bool {
         self.running[member.0].1.try_wait().unwrap().is_none()
     }
 
@@ -212,6 +229,12 @@ impl Fleet {
         eventually(&what, || !self.is_running(member)).await;
         let (name, child) = &mut self.running[member.0];
         (child.wait().unwrap().code(), std::fs::read_to_string(self.dir.path().join(name)).unwrap())
+    }
+
+    /// Asks one to stop, and waits; its exit code, and all that it said.
+    pub(crate) async fn interrupted(&mut self, member: Member) -> (Option<i32>, String) {
+        self.signal(member, Signal::TERM);
+        self.ended(member).await
     }
 
     /// All that one has said so far.

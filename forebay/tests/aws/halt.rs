@@ -12,7 +12,13 @@ const HALT: Option<i32> = Some(4);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-const LOAD: [&str; 5] = ["--total", "300", "--batch", "20", "--max"];
+/// The same events each time.
+const LOAD: [&str; 7] = ["--total", "300", "--batch", "20", "--max", "--seed", "7"];
+
+/// Others.
+const MORE: [&str; 7] = ["--total", "300", "--batch", "20", "--max", "--seed", "8"];
+
+const ACCEPT: &str = "--accept-made-again";
 
 /// Deletes a stream and makes another one of its name.
 async fn make_again(name: &str) {
@@ -34,7 +40,16 @@ pub(crate) async fn halts(fleet: &mut Fleet, member: Member, told: &[&str]) -> S
     last.to_owned()
 }
 
-const MADE_AGAIN: [&str; 3] = ["halt: stream", "deleted and made again", "start again to go on with the new one"];
+/// What those are told that see it happen, and those that start later.
+const MADE_AGAIN: [&str; 3] = ["halt: stream", "deleted and made again", ACCEPT];
+const TOOK_ITS_PLACE: [&str; 4] = ["halt: stream", "has taken the place of", "made again, or another stream", ACCEPT];
+
+/// It refuses to start; the incarnation that it wants to be told of.
+async fn is_refused(fleet: &mut Fleet, member: Member) -> String {
+    let last = halts(fleet, member, &TOOK_ITS_PLACE).await;
+    let mut words = last.split(' ').skip_while(|word| *word != ACCEPT);
+    words.nth(1).unwrap().to_owned()
+}
 
 #[tokio::test]
 async fn a_clean_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
@@ -47,8 +62,10 @@ async fn a_clean_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     make_again(fleet.name_of("CLEAN_STREAM")).await;
     halts(&mut fleet, writer, &MADE_AGAIN).await;
     halts(&mut fleet, dedup, &MADE_AGAIN).await;
-    fleet.generate(gateway, &LOAD);
-    fleet.workers();
+    fleet.generate(gateway, &MORE);
+    let [_, writer] = fleet.workers();
+    let before = is_refused(&mut fleet, writer).await;
+    fleet.start("writer-service", &["--flush-interval", "1s", ACCEPT, &before]);
     fleet.audit_is_clean();
     fleet.stop_all();
 }
@@ -65,8 +82,41 @@ async fn a_raw_stream_that_is_made_again_halts_who_writes_and_who_reads_it() {
     make_again(fleet.name_of("RAW_STREAM")).await;
     halts(&mut fleet, dedup, &MADE_AGAIN).await;
     halts(&mut fleet, gate, &MADE_AGAIN).await;
+    let (gateway, dedup) = (fleet.gateway(), fleet.dedup());
+    let before = is_refused(&mut fleet, dedup).await;
+    fleet.start("dedup-service", &[ACCEPT, &before]);
+    fleet.wait_until_ready(gateway).await;
+    fleet.generate(gateway, &LOAD);
+    let audited = fleet.audit_is_clean();
+    let duplicates = audited.lines().find_map(|line| line.trim().strip_prefix("duplicates")).unwrap();
+    let duplicates: u64 = duplicates.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(duplicates >= 300, "{audited}");
+    fleet.stop_all();
+}
+
+#[tokio::test]
+async fn streams_that_are_made_again_while_nobody_reads_them_are_not_taken_for_new_ones() {
+    let mut fleet = Fleet::set_up("again").await;
     let gateway = fleet.gateway();
-    fleet.dedup();
+    fleet.workers();
+    fleet.wait_until_ready(gateway).await;
+    fleet.generate(gateway, &LOAD);
+    fleet.audit_is_clean();
+    fleet.stop_all();
+    for stream in ["RAW_STREAM", "CLEAN_STREAM"] {
+        make_again(fleet.name_of(stream)).await;
+    }
+    let gateway = fleet.gateway();
+    let [dedup, writer] = fleet.workers();
+    let before = [is_refused(&mut fleet, dedup).await, is_refused(&mut fleet, writer).await].join(",");
+    fleet.start("dedup-service", &[ACCEPT, &before]);
+    fleet.start("writer-service", &["--flush-interval", "1s", ACCEPT, &before]);
+    fleet.wait_until_ready(gateway).await;
+    fleet.generate(gateway, &MORE);
+    fleet.audit_is_clean();
+    fleet.stop_all();
+    fleet.workers();
+    let gateway = fleet.gateway();
     fleet.wait_until_ready(gateway).await;
     fleet.generate(gateway, &LOAD);
     fleet.audit_is_clean();

@@ -5,23 +5,32 @@
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
 mod climate;
+#[path = "../../../service/tests/it/collector.rs"]
+mod collector;
 mod compaction;
 mod cost;
 mod direct;
+mod fan_out;
 mod fleet;
+mod gone;
 mod halt;
+mod health;
+mod hole;
 mod http;
 mod metrics;
+mod outage;
 mod overflow;
 mod quarantine;
 mod reshard;
 mod restart;
 mod retention;
 mod tasks;
+mod traces;
 mod weather;
+mod went_back;
+mod workers;
 
 use fleet::Fleet;
-use std::time::Duration;
 
 /// Two of each: what one does not finish, or does twice, the other finds.
 #[tokio::test]
@@ -32,37 +41,20 @@ async fn two_of_each_service_put_every_acknowledged_event_into_the_lake_once() {
         fleet.dedup();
         fleet.start("writer-service", &["--flush-interval", "2s"]);
     }
+    for _ in 0..2 {
+        fleet.start("compactor", &["work"]);
+    }
     for gateway in &gateways {
         fleet.wait_until_ready(*gateway).await;
     }
-    let load = ["--total", "2000", "--batch", "50", "--max", "--duplicates", "5%", "--invalid", "1%"];
+    let few = ["--total", "2000", "--batch", "50", "--max", "--duplicates", "5%", "--invalid", "1%"];
+    // Of a day that is over, so that it can be compacted.
+    let load = [&few[..], &["--ago", "48h"]].concat();
     for gateway in gateways {
         fleet.generate(gateway, &load);
     }
     fleet.audit_is_clean();
-    fleet.forebay(&["compact", "--all"]);
+    compaction::finishes(&fleet).await;
     fleet.audit_is_clean();
     fleet.stop_all();
-}
-
-/// The worker that is killed leaves its leases to run out; the one that is stopped gives them back.
-#[tokio::test]
-async fn nothing_is_lost_or_doubled_when_workers_are_killed_stopped_and_paused() {
-    let mut fleet = Fleet::set_up("kill").await;
-    let gateway = fleet.gateway();
-    let [dedup, writer] = fleet.workers();
-    fleet.wait_until_ready(gateway).await;
-    fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%"]);
-    fleet.kill(dedup);
-    let paused = fleet.dedup();
-    fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%", "--seed", "2"]);
-    fleet.kill(writer);
-    fleet.writer();
-    fleet.pause(paused);
-    fleet.dedup();
-    fleet.generate(gateway, &["--total", "600", "--batch", "20", "--max", "--duplicates", "5%", "--seed", "3"]);
-    // Past the term of the paused worker's leases: another has its shards when it goes on.
-    tokio::time::sleep(ledger::keeper::LEASE_TERM + Duration::from_secs(10)).await;
-    fleet.resume(paused);
-    fleet.audit_is_clean();
 }

@@ -9,7 +9,7 @@ use stream::{ReadLimit, Shard, Stream};
 /// Long enough for whatever is on its way to a shard.
 const FIRST_RECORD: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1, wait: Duration::from_secs(30) };
 
-async fn open(name: &str) -> KinesisStream {
+pub(crate) async fn open(name: &str) -> KinesisStream {
     let aws = standins::connect(&standins::kinesis().await);
     KinesisStream::open(&aws, KinesisOptions::new(name)).await.unwrap()
 }
@@ -19,7 +19,7 @@ async fn open_shards(stream: &KinesisStream) -> Vec<Shard> {
 }
 
 /// Splits the first shard; the two that go on.
-async fn split(stream: &KinesisStream) -> [ShardId; 2] {
+pub(crate) async fn split(stream: &KinesisStream) -> [ShardId; 2] {
     let shard = open_shards(stream).await.into_iter().min_by_key(|shard| shard.range.low).unwrap();
     stream.split(&shard.id, shard.range.middle()).await.unwrap();
     let children = open_shards(stream).await.into_iter().filter(|child| child.parents.contains(&shard.id));

@@ -3,16 +3,13 @@
 use crate::climate::Climate;
 use crate::compaction::{NOTHING, Queues, said};
 use crate::fleet::{Fleet, eventually, free_address};
+use crate::health;
 use crate::http::exchange;
 use crate::metrics;
 use queue::Queue;
 use standins::Server;
 use standins::proxy::{Fault, FaultProxy, Faults};
 use std::net::SocketAddr;
-use tonic::transport::Endpoint;
-use tonic_health::ServingStatus;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 /// Most rounds of load until everything has happened: a planning makes few writes.
 const ROUNDS_MAX: u32 = 20;
@@ -56,12 +53,7 @@ async fn is_well(fleet: &Fleet, address: SocketAddr) {
         let answer = exchange(address, &format!("GET {path} HTTP/1.1"), "");
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    for service in ["compactor", ""] {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = HealthClient::new(channel.clone()).check(request).await.unwrap();
-        assert_eq!(answer.into_inner().status, ServingStatus::Serving as i32, "{service:?}");
-    }
+    health::serves(address, "compactor").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,7 +135,7 @@ async fn every_row_is_in_a_final_object_once_after_every_kind_of_fault() {
     for (climate, proxy) in CLIMATES.iter().zip(&proxies) {
         let missing = climate.missing(proxy);
         assert!(missing.is_empty(), "none of this happened: {missing:?}");
-        climate.has_delivered_late(proxy).await;
+        climate.deliver_late(proxy).await;
     }
     // What came late as well.
     compact(&fleet, &queues).await;

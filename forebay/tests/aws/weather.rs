@@ -40,9 +40,7 @@ async fn every_acknowledged_event_is_in_the_lake_once_after_every_kind_of_fault(
         proxies.push(proxy);
     }
     let gateway = fleet.gateway();
-    for _ in 0..2 {
-        fleet.workers();
-    }
+    let workers = [fleet.workers(), fleet.workers()];
     fleet.wait_until_ready(gateway).await;
     let load = ["--batch", "20", "--max", "--duplicates", "5%", "--invalid", "1%"];
     for _ in 0..ROUNDS_MAX {
@@ -63,8 +61,17 @@ async fn every_acknowledged_event_is_in_the_lake_once_after_every_kind_of_fault(
     for (climate, proxy) in CLIMATES.iter().zip(&proxies) {
         let missing = climate.missing(proxy);
         assert!(missing.is_empty(), "none of this happened: {missing:?}");
-        climate.has_delivered_late(proxy).await;
     }
+    for worker in workers.into_iter().flatten() {
+        fleet.stop(worker);
+    }
+    fleet.workers();
+    fleet.generate(gateway, &[&["--total", "300"], &load[..]].concat());
+    fleet.audit_is_clean();
+    for (climate, proxy) in CLIMATES.iter().zip(&proxies) {
+        climate.deliver_late(proxy).await;
+    }
+    fleet.generate(gateway, &[&["--total", "300"], &load[..]].concat());
     fleet.audit_is_clean();
     fleet.stop_all();
 }

@@ -1,5 +1,6 @@
 //! Disks that stop taking data.
 
+use crate::conservation::get;
 use crate::pipeline::Pipeline;
 use std::time::Duration;
 
@@ -48,4 +49,20 @@ fn a_log_that_cannot_grow_refuses_events_and_ends_the_process_and_what_was_ackno
     let audit = pipeline.audit_acked(&[]);
     audit.assert_clean();
     assert!(audit.figure("accepted") > 1_000, "hardly any load:\n{}", audit.text);
+}
+
+#[test]
+fn the_disks_with_the_log_and_with_the_lake_are_both_watched() {
+    let pipeline = Pipeline::new();
+    let lake = pipeline.acked().with_file_name("elsewhere");
+    let _up = pipeline.up(&["--lake", lake.to_str().expect("a plain path"), "--log-bytes-max", "1GiB"]);
+    let shown = get(&pipeline.address());
+    let value = |metric: &str, bound: &str| -> f64 {
+        let name = format!("forebay_bound_{metric}{{bound=\"{bound}\"}} ");
+        let value = shown.lines().find_map(|line| line.strip_prefix(&name));
+        value.unwrap_or_else(|| panic!("no {name} in\n{shown}")).parse().expect("a number")
+    };
+    assert!(value("used", "disk_free_bytes") > 0.0 && value("used", "lake_disk_free_bytes") > 0.0, "{shown}");
+    assert!(value("limit", "disk_free_bytes") <= value("limit", "lake_disk_free_bytes"), "{shown}");
+    assert_eq!(value("limit", "lake_disk_free_bytes"), f64::from(1_u32 << 30), "{shown}");
 }

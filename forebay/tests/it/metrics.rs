@@ -24,6 +24,7 @@ fn row(line: &str) -> Row {
 fn registered() -> BTreeSet<Row> {
     metrics::begin("a-test");
     service::traces::register();
+    metrics::push::register();
     ingest_gateway::metrics::register();
     dedup_service::metrics::register();
     writer_service::metrics::register();

@@ -88,6 +88,11 @@ impl Pipeline {
         command.arg("--data-dir").arg(self.data_dir()).args(args).output().expect("the binary runs")
     }
 
+    /// Runs the binary in the folder of the pipeline.
+    pub(crate) fn run_as_told(&self, args: &[&str]) -> Output {
+        self.at_home(Command::new(BINARY), args).output().expect("the binary runs")
+    }
+
     /// Starts a command on the data directory.
     pub(crate) fn spawn(&self, name: &str, args: &[&str]) -> Running {
         let mut command = self.command(name);
@@ -98,6 +103,18 @@ impl Pipeline {
     /// Starts `up` and waits until it says where it listens.
     pub(crate) fn up(&self, args: &[&str]) -> Running {
         self.start_up(self.command("up"), args)
+    }
+
+    /// Starts `up` and waits for nothing.
+    pub(crate) fn begin_up(&self, args: &[&str]) -> Running {
+        let command = self.served(self.command("up"), args);
+        self.start(command, "up")
+    }
+
+    /// As [`Pipeline::up`], where a process may have so many files and sockets open.
+    pub(crate) fn up_with_open_files(&self, files: u32, args: &[&str]) -> Running {
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        self.start_up(self.at_home(Command::new("/bin/sh"), &["-c", &script, BINARY, "up"]), args)
     }
 
     /// As [`Pipeline::up`], telling everything that it can tell.
@@ -113,13 +130,21 @@ impl Pipeline {
         self.start_up(self.at_home(Command::new("/bin/sh"), &["-c", &script, BINARY, "up"]), args)
     }
 
-    fn start_up(&self, mut command: Command, args: &[&str]) -> Running {
-        let http = format!("127.0.0.1:{}", self.port);
-        command.arg("--data-dir").arg(self.data_dir()).args(["--http-addr", &http]).args(BUSY).args(args);
-        let mut up = self.start(command, "up");
-        let url = format!("http://{http}/v1/events");
-        assert!(up.says(&url), "`up` did not come up:\n{}", self.log("up"));
+    fn start_up(&self, command: Command, args: &[&str]) -> Running {
+        let mut up = self.start(self.served(command, args), "up");
+        let events = format!("://{}/v1/events", self.address());
+        assert!(up.says(&events), "`up` did not come up:\n{}", self.log("up"));
         up
+    }
+
+    fn served(&self, mut command: Command, args: &[&str]) -> Command {
+        command.arg("--data-dir").arg(self.data_dir()).args(["--http-addr", &self.address()]).args(BUSY).args(args);
+        command
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Starts the generator; it appends what is acknowledged to the ledger file.

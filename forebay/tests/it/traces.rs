@@ -1,80 +1,48 @@
 //! Spans of the real binary, as a collector gets them.
 
+use crate::collector::Collector;
 use crate::pipeline::Pipeline;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
-/// The steps of a traced request, in order, each below the one that is named with it.
-const STEPS: [(&str, &str); 4] =
-    [("append", "POST /v1/events"), ("decide", "append"), ("forward", "append"), ("commit", "append")];
+/// What a traced request leads to, in order: each step, what it is below, and what is said of it.
+const STEPS: [(&str, &str, SpanKind, &[&str]); 4] = [
+    ("append", "POST /v1/events", SpanKind::Producer, &["forebay.shard", "forebay.requests", "forebay.attempts"]),
+    (
+        "decide",
+        "append",
+        SpanKind::Consumer,
+        &[
+            "forebay.chain",
+            "forebay.entry",
+            "forebay.records",
+            "forebay.events",
+            "forebay.duplicates",
+            "forebay.strays",
+        ],
+    ),
+    ("forward", "append", SpanKind::Producer, &["forebay.chain", "forebay.records"]),
+    ("commit", "append", SpanKind::Consumer, &["forebay.chain", "forebay.entry", "forebay.rows", "forebay.objects"]),
+];
 
-/// Takes spans by OTLP over gRPC.
-#[derive(Clone, Debug, Default)]
-struct Taken(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
-
-#[tonic::async_trait]
-impl TraceService for Taken {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().expect("no holder panics").push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
+/// Runs a pipeline that traces a fraction of requests, posts each, and gives the spans that came until it had ended.
+fn spans_of(collector: &Collector, sample: &str, more: &[&str], requests: &[String]) -> (Pipeline, Vec<Span>) {
+    let pipeline = Pipeline::new();
+    let traced = [&["--otlp-endpoint", &collector.endpoint, "--trace-sample", sample], more].concat();
+    let up = pipeline.up(&traced);
+    send(&pipeline, requests);
+    assert!(up.stop().success(), "{}", pipeline.log("up"));
+    (pipeline, collector.spans())
 }
 
-/// A collector that listens on a port of its own.
-struct Collector {
-    taken: Taken,
-    endpoint: String,
-    _serving: Runtime,
-}
-
-impl Collector {
-    fn start() -> Collector {
-        let (taken, runtime) = (Taken::default(), Runtime::new().expect("a runtime"));
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let server = Server::builder().add_service(TraceServiceServer::new(taken.clone()));
-        runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        Collector { taken, endpoint, _serving: runtime }
-    }
-
-    /// Runs a pipeline that traces a fraction of requests, posts each, and gives the spans that came until it had ended.
-    fn spans_of(&self, sample: &str, more: &[&str], requests: &[String]) -> (Pipeline, Vec<Span>) {
-        let pipeline = Pipeline::new();
-        let traced = [&["--otlp-endpoint", &self.endpoint, "--trace-sample", sample], more].concat();
-        let up = pipeline.up(&traced);
-        send(&pipeline, requests);
-        assert!(up.stop().success(), "{}", pipeline.log("up"));
-        (pipeline, self.spans())
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let taken = self.taken.0.lock().expect("no holder panics");
-        let resources = taken.iter().flat_map(|request| &request.resource_spans);
-        resources.flat_map(|spans| &spans.scope_spans).flat_map(|spans| spans.spans.clone()).collect()
-    }
-
-    fn services(&self) -> Vec<String> {
-        let taken = self.taken.0.lock().expect("no holder panics");
-        let resources = taken.iter().flat_map(|request| &request.resource_spans);
-        let mut names: Vec<String> = resources
-            .filter_map(|spans| spans.resource.as_ref())
-            .filter_map(|resource| text(&resource.attributes, "service.name"))
-            .collect();
-        names.dedup();
-        names
-    }
+fn services(collector: &Collector) -> Vec<String> {
+    let taken = collector.taken();
+    let resources = taken.iter().filter_map(|spans| spans.resource.as_ref());
+    let mut names: Vec<String> = resources.filter_map(|resource| text(&resource.attributes, "service.name")).collect();
+    names.dedup();
+    names
 }
 
 /// Posts one event for each, with that `traceparent`.
@@ -109,6 +77,11 @@ fn number(span: &Span, key: &str) -> Option<i64> {
     }
 }
 
+/// What is said of a span, in the order in which it was said.
+fn keys(span: &Span) -> Vec<&str> {
+    span.attributes.iter().map(|attribute| attribute.key.as_str()).collect()
+}
+
 /// The one span of this name in a trace.
 #[track_caller]
 fn only<'a>(spans: &'a [Span], trace: u128, name: &str) -> &'a Span {
@@ -121,13 +94,21 @@ fn only<'a>(spans: &'a [Span], trace: u128, name: &str) -> &'a Span {
 #[test]
 fn one_trace_leads_from_a_request_to_the_objects_of_its_events() {
     let collector = Collector::start();
-    let (pipeline, spans) = collector.spans_of("100%", &[], &[traceparent(7, true)]);
+    let (pipeline, spans) = spans_of(&collector, "100%", &[], &[traceparent(7, true)]);
     let request = only(&spans, 7, "POST /v1/events");
     assert_eq!(request.parent_span_id, 0xab_u64.to_be_bytes());
     assert_eq!(number(request, "http.response.status_code"), Some(202));
     assert_eq!(number(request, "forebay.events.accepted"), Some(1));
-    for (name, parent) in STEPS {
-        assert_eq!(only(&spans, 7, name).parent_span_id, only(&spans, 7, parent).span_id, "{name}");
+    let said = ["http.response.status_code", "forebay.events.accepted", "forebay.events.quarantined"];
+    assert_eq!((request.kind(), keys(request)), (SpanKind::Server, said.to_vec()));
+    for (name, parent, kind, attributes) in STEPS {
+        let step = only(&spans, 7, name);
+        assert_eq!((&step.parent_span_id, step.kind()), (&only(&spans, 7, parent).span_id, kind), "{name}");
+        assert_eq!(keys(step), attributes, "{name}");
+    }
+    for span in &spans {
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano && span.events.is_empty(), "{span:#?}");
+        assert_eq!(span.status, Some(Status::default()), "{}", span.name);
     }
     let commit = only(&spans, 7, "commit");
     assert_eq!((number(commit, "forebay.rows"), commit.links.len()), (Some(1), 0));
@@ -139,14 +120,14 @@ fn one_trace_leads_from_a_request_to_the_objects_of_its_events() {
         panic!("not one object in {commit:#?}")
     };
     assert!(pipeline.lake().join(object).is_file(), "{object}");
-    assert_eq!((spans.len(), collector.services()), (5, vec!["forebay-up".to_string()]));
+    assert_eq!((spans.len(), services(&collector)), (5, vec!["forebay-up".to_string()]));
 }
 
 #[test]
 fn traces_that_meet_in_a_batch_are_linked() {
     let collector = Collector::start();
     let at_the_end = ["--shards", "1", "--flush-interval", "1h"];
-    let (_, spans) = collector.spans_of("100%", &at_the_end, &[traceparent(7, true), traceparent(8, true)]);
+    let (_, spans) = spans_of(&collector, "100%", &at_the_end, &[traceparent(7, true), traceparent(8, true)]);
     for (trace, other) in [(7, 8), (8, 7)] {
         let [link] = &only(&spans, trace, "commit").links[..] else { panic!("not one link in {spans:#?}") };
         assert_eq!(link.trace_id, u128::to_be_bytes(other));
@@ -158,7 +139,7 @@ fn traces_that_meet_in_a_batch_are_linked() {
 fn a_producer_that_asks_for_all_gets_the_fraction() {
     let collector = Collector::start();
     let all: Vec<String> = (1..=200).map(|trace| traceparent(trace, true)).collect();
-    let (_, spans) = collector.spans_of("10%", &[], &all);
+    let (_, spans) = spans_of(&collector, "10%", &[], &all);
     let requests = spans.iter().filter(|span| span.name == "POST /v1/events").count();
     assert_eq!(requests, 20 + 10, "a tenth, and those that may be asked for ahead");
 }
@@ -166,8 +147,8 @@ fn a_producer_that_asks_for_all_gets_the_fraction() {
 #[test]
 fn nothing_is_sent_where_nothing_is_sampled() {
     let collector = Collector::start();
-    let (_, spans) = collector.spans_of("0", &[], &[traceparent(7, true)]);
+    let (_, spans) = spans_of(&collector, "0", &[], &[traceparent(7, true)]);
     assert_eq!(spans, []);
-    let (_, spans) = collector.spans_of("100%", &[], &[traceparent(7, false)]);
+    let (_, spans) = spans_of(&collector, "100%", &[], &[traceparent(7, false)]);
     assert_eq!(spans, []);
 }

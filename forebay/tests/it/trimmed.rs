@@ -43,7 +43,8 @@ async fn trim(pipeline: &Pipeline) -> (u64, u64) {
         embedded::open(&places, &log, &env).await.expect("nobody holds it");
     let compactor = Compactor::new(compactor, ledger.clone(), lake, env.clone(), &Health::default());
     let (config, rules) = (dedup, Rules::default());
-    let parts = dedup_service::Parts { raw, clean, ledger, env, config, window_ids_max: 1, rules };
+    let budget = dedup_service::budget::Budget::new(1);
+    let parts = dedup_service::Parts { raw, clean, ledger, env, config, budget, rules };
     let decisions =
         Retention::new(&parts, Duration::ZERO, Owned::everything()).trim().await.expect("the chains are sound");
     (decisions, compactor.trim().await.expect("the chains are sound"))

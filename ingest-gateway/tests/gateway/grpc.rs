@@ -59,6 +59,19 @@ async fn keys_and_bounds_hold_here_too() {
 }
 
 #[tokio::test]
+async fn header_floods_are_refused() {
+    let house = House::open(&[]).await;
+    let client = client(&house).await;
+    for (bytes, is_taken) in [(30 << 10, true), (33 << 10, false)] {
+        let mut request = Request::new(RawBatch { events: vec![event(1)] });
+        request.metadata_mut().insert("x-long", "v".repeat(bytes).parse().unwrap());
+        let answer = client.clone().publish(request).await;
+        assert_eq!(answer.is_ok(), is_taken, "{bytes}: {answer:?}");
+    }
+    assert!(house.still_serves().await);
+}
+
+#[tokio::test]
 async fn the_health_service_says_that_it_serves() {
     let house = House::open(&[]).await;
     let mut health = HealthClient::new(channel(&house).await);

@@ -3,6 +3,7 @@
 use crate::{Fresh, chain, entry, fill, numbers};
 use ledger::dynamodb::DynamoLedger;
 use ledger::{LeaseError, Ledger, LedgerError};
+use schema::ChainId;
 use standins::proxy::{Fault, FaultProxy, Faults};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -149,4 +150,17 @@ async fn throttling_without_end_is_given_up() {
     assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
     behind.proxy.set(Faults::none());
     assert_eq!(impatient.append(&chain(), 1, entry(1)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_append_of_several_calls_has_the_deadline_of_one() {
+    let behind = behind().await;
+    let aws = standins::connect(&behind.proxy.endpoint());
+    let aws = aws::Aws { calls: aws::Calls::new(Duration::ZERO, 3), ..aws };
+    let hurried = DynamoLedger::open(&aws, &behind.direct.table).await.unwrap();
+    assert!(hurried.head(&chain()).await.is_ok(), "one call is made at least");
+    for (chain, number) in [(chain(), 1), (ChainId::new("dedup/new"), 0)] {
+        let undecided = hurried.append(&chain, number, entry(1)).await;
+        assert!(matches!(undecided, Err(LedgerError::Unavailable(_))), "{undecided:?}");
+    }
 }

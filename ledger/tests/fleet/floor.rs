@@ -23,6 +23,8 @@ pub(crate) struct Account {
     pub(crate) drained: u32,
     /// Pieces that somebody started while somebody else was at it.
     pub(crate) doubled: Vec<String>,
+    /// Why a worker can't do its work, as it said last; `None` where it can.
+    unable: BTreeMap<String, Option<String>>,
 }
 
 /// Some pieces and the ledger that their workers share.
@@ -64,6 +66,11 @@ impl Floor {
 
     pub(crate) fn working(&self, worker: &str) -> usize {
         self.account().working.values().filter(|at_it| *at_it == worker).count()
+    }
+
+    /// What a worker said last of why it can't do its work.
+    pub(crate) fn unable(&self, worker: &str) -> Option<String> {
+        self.account().unable.get(worker).expect("it has said something").clone()
     }
 
     pub(crate) fn working_in_all(&self) -> usize {
@@ -138,6 +145,11 @@ impl Drop for AtIt<'_> {
 impl Work for Crew {
     async fn pieces(&self) -> Result<Vec<String>, Failure> {
         Ok((0..self.pieces).map(|piece| format!("{piece:03}")).collect())
+    }
+
+    fn able(&self, able: Result<(), &str>) {
+        let why_not = able.err().map(str::to_owned);
+        self.account.lock().unwrap().unable.insert(self.name.clone(), why_not);
     }
 
     async fn run(&self, piece: &str, stop: CancellationToken) -> Result<Ending, Failure> {

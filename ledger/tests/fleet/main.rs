@@ -17,6 +17,9 @@ use wire::{Trouble, Wire};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// One look at which nobody answers, and less than two.
+const LOOK: Duration = Duration::from_secs(16);
+
 /// Two looks: one to hand off or to notice, one to take; and the drain between them.
 const TWO_LOOKS: Duration = Duration::from_secs(13);
 
@@ -81,6 +84,47 @@ async fn a_worker_that_can_not_renew_stops_before_others_take_its_pieces() {
     sleep(MINUTE).await;
     assert_eq!(floor.spread(), [4, 4]);
     assert!(floor.account().doubled.is_empty(), "{:?}", floor.account().doubled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_says_that_it_is_unable_while_nobody_answers_and_able_once_somebody_does() {
+    let floor = Floor::new(4);
+    let worker = floor.worker("one");
+    sleep(MINUTE).await;
+    assert_eq!(floor.unable("one"), None);
+    worker.meets(Trouble::Silence);
+    sleep(LOOK).await;
+    assert_eq!(floor.unable("one"), None, "one look may fail by chance");
+    sleep(MINUTE).await;
+    let reason = floor.unable("one").expect("the ledger is gone");
+    assert!(reason.contains("can't see the work and its leases"), "{reason}");
+    worker.meets(Trouble::None);
+    sleep(MINUTE).await;
+    assert_eq!((floor.unable("one"), floor.spread()), (None, vec![4]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_unable_while_it_can_not_take_what_is_free_and_able_where_nothing_is() {
+    let floor = Floor::new(2);
+    let (one, two) = (floor.worker("one"), floor.worker("two"));
+    sleep(MINUTE).await;
+    let _idle = floor.worker("idle");
+    sleep(MINUTE).await;
+    assert_eq!((floor.unable("idle"), floor.working("idle")), (None, 0));
+    two.meets(Trouble::NoChanges);
+    one.die();
+    sleep(2 * MINUTE).await;
+    assert_eq!((floor.unable("idle"), floor.working("idle")), (None, 2), "it took them all");
+    assert_eq!(floor.unable("two"), None, "nothing is free");
+    let last = Floor::new(1);
+    let worker = last.worker("one");
+    worker.meets(Trouble::NoChanges);
+    sleep(MINUTE).await;
+    let reason = last.unable("one").expect("it is free and can't be taken");
+    assert!(reason.contains("can't take the lease of 000"), "{reason}");
+    worker.meets(Trouble::None);
+    sleep(MINUTE).await;
+    assert_eq!((last.unable("one"), last.spread()), (None, vec![1]));
 }
 
 #[tokio::test(start_paused = true)]

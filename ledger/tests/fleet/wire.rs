@@ -13,6 +13,8 @@ pub(crate) enum Trouble {
     None,
     /// No call is ever answered.
     Silence,
+    /// What is there can be read, and every change of a lease is refused.
+    NoChanges,
     /// Two calls of three are refused, with no effect.
     Throttling,
     /// Half of the changes of leases take effect and look as if they had not been answered.
@@ -43,6 +45,7 @@ impl Wire {
         let (trouble, number) = (*self.trouble.lock().unwrap(), self.calls.fetch_add(1, Ordering::Relaxed));
         match trouble {
             Trouble::Silence => std::future::pending().await,
+            Trouble::NoChanges => Err(LeaseError::Unavailable("it may be read only".to_owned())),
             Trouble::Throttling if !number.is_multiple_of(3) => Err(LeaseError::Unavailable("slow down".to_owned())),
             // Fibonacci hashing: a pattern that goes with no rhythm of the caller.
             Trouble::LostAnswers if number.wrapping_mul(2_654_435_769) >> 31 == 1 => {

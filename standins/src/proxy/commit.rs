@@ -53,6 +53,10 @@ impl Shared {
                     None => pass(call, upstream).await,
                 }
             }
+            Fault::Lose => match forged::taken(&call.body) {
+                Some(answer) => counted(Ok(answer)),
+                None => pass(call, upstream).await,
+            },
             Fault::Split => match partial::put(call, upstream, dice).await? {
                 Some(answer) => counted(Ok(answer)),
                 None => pass(call, upstream).await,

@@ -25,6 +25,8 @@ pub enum Fault {
     Conflict,
     /// 412 to a conditional write to S3 that was applied, as a client gets it whose first attempt was repeated below it.
     ExistsAlready,
+    /// The answer to a PutRecords says that its records were taken. Not applied.
+    Lose,
     /// A GetShardIterator at a record gets one that begins after it, as where retention has removed that record.
     Trim,
     /// The answer to a GetRecords says that its reader is so far behind the tip. Applied.
@@ -44,6 +46,7 @@ impl Fault {
             Fault::Split => "split",
             Fault::Conflict => "conflict",
             Fault::ExistsAlready => "exists already",
+            Fault::Lose => "lose",
             Fault::Trim => "trim",
             Fault::Behind(_) => "behind",
         }
@@ -51,7 +54,7 @@ impl Fault {
 
     fn can_happen_to(self, call: &Call) -> bool {
         match self {
-            Fault::Split => call.operation == "PutRecords",
+            Fault::Split | Fault::Lose => call.operation == "PutRecords",
             Fault::Conflict | Fault::ExistsAlready => call.is_conditional_write(),
             Fault::Trim => call.after_its_record().is_some(),
             Fault::Behind(_) => call.operation == "GetRecords",

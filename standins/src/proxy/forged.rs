@@ -59,9 +59,18 @@ pub(super) fn too_large() -> Answer {
     answer(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "beyond what the fault proxy takes".into())
 }
 
-/// An answer of Kinesis that some of the records failed.
+/// An answer of Kinesis about each of some records.
 pub(super) fn partial(body: Vec<u8>) -> Answer {
     answer(StatusCode::OK, "application/x-amz-json-1.1", body.into())
+}
+
+/// The answer to a PutRecords that all of its records were taken; nothing for what is none.
+pub(super) fn taken(body: &[u8]) -> Option<Answer> {
+    let given: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let records = given.get("Records")?.as_array()?;
+    let taken = serde_json::json!({ "SequenceNumber": "1", "ShardId": "shardId-000000000000" });
+    let all = serde_json::json!({ "FailedRecordCount": 0, "Records": vec![taken; records.len()] });
+    Some(partial(serde_json::to_vec(&all).expect("what is JSON has a text")))
 }
 
 /// The answer to a GetRecords, with another lag; nothing for what is none.

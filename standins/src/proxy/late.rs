@@ -3,7 +3,7 @@
 use super::call::Call;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Bodies that may be held at a time, and as many calls as fit the queue below.
 const HELD_BYTES_MAX: usize = 256 << 20;
@@ -18,6 +18,8 @@ pub(super) struct Late {
     pub(super) delay: Duration,
     /// Its share of what may be held.
     pub(super) room: OwnedSemaphorePermit,
+    /// Changes when it is to go on at once.
+    pub(super) released: watch::Receiver<()>,
 }
 
 /// Where calls are held.
@@ -25,12 +27,14 @@ pub(super) struct Late {
 pub(super) struct Lates {
     room: Arc<Semaphore>,
     queue: mpsc::Sender<Late>,
+    released: watch::Sender<()>,
 }
 
 impl Lates {
     pub(super) fn new() -> (Lates, mpsc::Receiver<Late>) {
         let (queue, arrivals) = mpsc::channel(HELD_QUEUE_MAX);
-        (Lates { room: Arc::new(Semaphore::new(HELD_BYTES_MAX)), queue }, arrivals)
+        let (room, released) = (Arc::new(Semaphore::new(HELD_BYTES_MAX)), watch::Sender::new(()));
+        (Lates { room, queue, released }, arrivals)
     }
 
     /// Whether there is room to hold a call; if not, it can't be held.
@@ -40,6 +44,12 @@ impl Lates {
         let Ok(room) = self.room.clone().try_acquire_many_owned(bytes) else {
             return false;
         };
-        self.queue.try_send(Late { call: call.clone(), delay, room }).is_ok()
+        let released = self.released.subscribe();
+        self.queue.try_send(Late { call: call.clone(), delay, room, released }).is_ok()
+    }
+
+    /// Lets go of all calls that are held now.
+    pub(super) fn release(&self) {
+        self.released.send_replace(());
     }
 }

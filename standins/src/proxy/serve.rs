@@ -127,8 +127,9 @@ async fn converse(shared: Arc<Shared>, stream: TcpStream) {
 
 /// Delivers a held call. Nobody learns the answer.
 async fn deliver(shared: Arc<Shared>, late: Late) {
-    let Late { call, delay, room } = late;
-    tokio::time::sleep(delay).await;
+    let Late { call, delay, room, mut released } = late;
+    // Either way its time has come.
+    let _ = tokio::time::timeout(delay, released.changed()).await;
     if Upstream::new(shared.upstream.clone()).apply(&call).await.is_ok() {
         shared.tally.count_delivered(&call.operation);
     }

@@ -23,7 +23,7 @@ pub enum KinesisError {
     /// The stream is another one than it was. Its records and those of the old one must not be taken for each other.
     #[error(
         "stream {stream} was deleted and made again since this process started (was {was}, is {now}): what was not read \
-         of the old one is lost; start again to go on with the new one"
+         of the old one is lost; to go on with the new one, start again, its readers with --accept-made-again {was}"
     )]
     MadeAgain { stream: String, was: String, now: String },
     #[error("the {what} of stream {stream} was {was} when this process started and is {now}: {advice}")]

@@ -272,7 +272,7 @@ impl Reader {
         let now = self.api.describe().await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
         let was = self.described.read().expect("nobody panics while holding it").incarnation.clone();
         if now.incarnation != was {
-            return Err(ReadError::MadeAgain { stream: self.api.stream.clone() });
+            return Err(ReadError::MadeAgain { stream: self.api.stream.clone(), was });
         }
         *same_at = Some(asked_at);
         Ok(())

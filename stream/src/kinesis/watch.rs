@@ -3,11 +3,12 @@
 use super::described::Described;
 use super::{KinesisError, KinesisStream};
 
-/// Looks in a row that may fail before going on counts as unsafe.
+/// Looks in a row that may be refused before going on counts as unsafe, or without an answer before a person is told.
 const LOOKS_MISSED_MAX: u32 = 10;
 
 impl KinesisStream {
-    /// Looks at the stream again and again, until `stop` or until it is no longer what it was.
+    /// Looks at the stream again and again, until `stop` or until it is no longer what it was. Where nobody answers, that ends
+    /// no process: a gateway has its overflow queue, and owners their leases.
     ///
     /// # Errors
     /// Nobody may go on with this stream: a person must decide, and the message says what there is to do.
@@ -21,10 +22,15 @@ impl KinesisStream {
             }
             match self.check().await {
                 Ok(()) => missed = 0,
-                Err(KinesisError::Unavailable { detail, .. } | KinesisError::Refused { detail, .. }) => {
+                Err(KinesisError::Unavailable { stream, detail }) => {
                     missed += 1;
                     if missed == LOOKS_MISSED_MAX {
-                        let stream = self.api.stream.clone();
+                        tracing::error!(stream, detail, "nobody says whether the stream is what it was: asking on");
+                    }
+                }
+                Err(KinesisError::Refused { stream, detail }) => {
+                    missed += 1;
+                    if missed >= LOOKS_MISSED_MAX {
                         return Err(KinesisError::Unwatched { stream, looks: missed, detail });
                     }
                 }

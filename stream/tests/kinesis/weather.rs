@@ -101,7 +101,7 @@ async fn records_that_nobody_answers_about_are_given_back_as_undecided() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_looked_at_ends_its_watch() {
+async fn a_stream_that_may_not_be_looked_at_ends_its_watch() {
     let mut looks = 0;
     let script = move |operation: &str, _: &Value| {
         looks += usize::from(operation == "DescribeStreamSummary");
@@ -112,6 +112,27 @@ async fn a_stream_that_cannot_be_looked_at_ends_its_watch() {
     let stream = KinesisStream::open(&scripted.aws, options).await.unwrap();
     let watched = stream.watch(std::future::pending()).await;
     assert!(matches!(watched, Err(KinesisError::Unwatched { looks: 10, .. })), "{watched:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_answer_is_looked_at_until_it_does() {
+    const LOOKS: usize = 13;
+    let mut looks = 0;
+    let script = move |operation: &str, _: &Value| {
+        looks += usize::from(operation == "DescribeStreamSummary");
+        match (operation, looks) {
+            ("DescribeStreamSummary", 2..=LOOKS) => Some((500, json!({ "__type": "InternalFailureException" }))),
+            ("DescribeStreamSummary", 1) => None,
+            ("DescribeStreamSummary", _) => Some(error("AccessDeniedException")),
+            _ => None,
+        }
+    };
+    let scripted = Scripted::start(script).await;
+    let options = KinesisOptions { watch_every: Duration::from_millis(1), ..options() };
+    let stream = KinesisStream::open(&scripted.aws, options).await.unwrap();
+    let watched = stream.watch(std::future::pending()).await;
+    assert!(matches!(watched, Err(KinesisError::Unwatched { .. })), "{watched:?}");
+    assert!(scripted.asked("DescribeStreamSummary").len() > LOOKS);
 }
 
 #[tokio::test]

@@ -1,0 +1,265 @@
+//! Owners that can't go on: somebody is told, lag grows as what waits gets older, and records are kept for longer.
+
+#![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use clap::Parser;
+use dedup_service::budget::Budget;
+use dedup_service::{Config, Ending, Owner, Parts};
+use ledger::embedded::EmbeddedLedger;
+use schema::body::BodyPacker;
+use schema::stored::StoredEvent;
+use schema::{EventId, HashKey, Kind, Position, ShardId, record};
+use service::{Clock, Env, Rules, Stop};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::{Options, Store};
+use stream::embedded::EmbeddedStream;
+use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use tempfile::TempDir;
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+const HOUR: i64 = 3_600_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Longest wait for something to come about, in turns of ten milliseconds by a clock that does not wait.
+const TURNS_MAX: u32 = 100_000;
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> i64 {
+        self.0.load(SeqCst)
+    }
+}
+
+/// A stream that removes what is old, and takes no records while it is closed to them.
+#[derive(Debug)]
+struct Aging {
+    stream: EmbeddedStream,
+    kept_for: Mutex<Duration>,
+    is_closed: AtomicBool,
+}
+
+impl Aging {
+    fn new(stream: EmbeddedStream) -> Arc<Aging> {
+        Arc::new(Aging { stream, kept_for: Mutex::new(DAY), is_closed: AtomicBool::new(false) })
+    }
+}
+
+#[async_trait]
+impl Stream for Aging {
+    fn name(&self) -> &str {
+        self.stream.name()
+    }
+
+    fn incarnation(&self) -> &str {
+        self.stream.incarnation()
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
+        match self.is_closed.load(SeqCst) {
+            true => vec![Err(AppendError::Unavailable("access is denied".to_owned())); records.len()],
+            false => self.stream.append(records).await,
+        }
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
+        self.stream.shards().await
+    }
+
+    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
+        self.stream.read(shard, after, limit).await
+    }
+
+    async fn consumed(&self, shard: &ShardId, through: &Position) {
+        self.stream.consumed(shard, through).await;
+    }
+
+    fn kept_for(&self) -> Option<Duration> {
+        Some(*self.kept_for.lock().unwrap())
+    }
+
+    async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {
+        *self.kept_for.lock().unwrap() = 2 * now;
+        Ok(2 * now)
+    }
+}
+
+struct House {
+    parts: Parts,
+    raw: Arc<Aging>,
+    clean: Arc<Aging>,
+    clock: Arc<Hands>,
+    shards: Vec<Shard>,
+    _dir: TempDir,
+}
+
+/// A house whose raw stream has this name.
+async fn house(name: &str, raw_shards: u32) -> House {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Hands::default()));
+    let arrivals = clock.clone();
+    let options = Options::new(Arc::new(move || arrivals.now()), "a test");
+    let store = Arc::new(Store::open(dir.path(), options).unwrap());
+    let open = async |name: &str, shards: u32| {
+        EmbeddedStream::open(&store, name, NonZeroU32::new(shards).unwrap(), "r1").await.unwrap()
+    };
+    let (raw, clean) = (Aging::new(open(name, raw_shards).await), Aging::new(open("clean", 1).await));
+    let settings = "dedup --dedup-settle-after 20ms --dedup-linger 0s --dedup-ahead-max 1 --dedup-batch-bytes 1";
+    let parts = Parts {
+        raw: raw.clone(),
+        clean: clean.clone(),
+        ledger: Arc::new(EmbeddedLedger::new(store.clone())),
+        env: Env { clock: clock.clone(), ..Env::system() },
+        config: Only::parse_from(settings.split(' ')).config,
+        budget: Budget::new(1_000),
+        rules: Rules::default(),
+    };
+    House { parts, shards: raw.shards().await.unwrap(), raw, clean, clock, _dir: dir }
+}
+
+impl House {
+    async fn put(&self, id: u128, point: HashKey) {
+        let mut plain = Vec::new();
+        StoredEvent { event_name: "a:b", ..Default::default() }.encode_delimited(&mut plain);
+        let ids = EventId(id).to_bytes().to_vec();
+        let bytes: Bytes = record::encode(&record::raw(Kind::Events, ids, 0, BodyPacker::default().pack(&plain, 1)));
+        self.raw.append(vec![NewRecord { point, bytes }]).await.remove(0).unwrap();
+    }
+
+    /// Runs the owner of the first shard next to `then`, which gets what stops it.
+    async fn run_while(&self, then: impl AsyncFnOnce(Stop)) -> Ending {
+        let owner = Owner::open(self.parts.clone(), self.shards[0].clone()).await.unwrap();
+        let stop = Stop::new();
+        tokio::join!(owner.run(stop.clone()), then(stop)).0.unwrap()
+    }
+
+    /// What the gauge of the first shard says.
+    fn share(&self) -> f64 {
+        shown("forebay_dedup_lag_of_retention", Some(self.shards[0].id.as_str()))
+    }
+
+    /// Moves the clock past half and then past four fifths of the retention.
+    async fn grows_old(&self) {
+        self.clock.0.store(13 * HOUR, SeqCst);
+        until(|| self.share() > 0.5).await;
+        assert_eq!(self.raw.kept_for(), Some(DAY));
+        self.clock.0.store(20 * HOUR, SeqCst);
+        until(|| self.raw.kept_for() == Some(2 * DAY)).await;
+    }
+}
+
+/// The value of a metric of this process, and of a shard where it has any; 0 where it is not there.
+fn shown(name: &str, shard: Option<&str>) -> f64 {
+    let families = prometheus::gather();
+    let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let mut found = metrics.filter(|metric| shard == metric.get_label().first().map(|label| label.value()));
+    found.next().map_or(0.0, |metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
+}
+
+async fn until(came: impl Fn() -> bool) {
+    for _ in 0..TURNS_MAX {
+        if came() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came about");
+}
+
+/// Warnings of this thread.
+#[derive(Clone, Debug, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    fn of(&self, what: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|warning| warning.contains(what)).count()
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push(message.0);
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lag_of_an_owner_whose_records_nobody_takes_grows_and_retention_is_raised() {
+    let (house, warnings) = (house("refused", 1).await, Warnings::default());
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    for id in 1..6 {
+        house.put(id, HashKey(0)).await;
+    }
+    house.clean.is_closed.store(true, SeqCst);
+    let ending = house
+        .run_while(async |stop| {
+            house.grows_old().await;
+            house.clean.is_closed.store(false, SeqCst);
+            stop.cancel();
+        })
+        .await;
+    assert_eq!(ending, Ending::Stopped);
+    assert!(shown("forebay_dedup_forward_failures_total", None) > 2.0);
+    let told = ["takes no records", "far behind", "retention was raised"].map(|what| warnings.of(what));
+    assert_eq!(told, [1, 2, 1], "once at half of the retention, once at four fifths: {warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_strays_nobody_takes_says_so_and_leaves_when_it_is_asked_to() {
+    let (house, warnings) = (house("astray", 2).await, Warnings::default());
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    let home = house.shards[1].range;
+    let astray = (1..).find(|&id| home.covers(EventId(id).hash())).unwrap();
+    house.put(astray, HashKey(0)).await;
+    house.raw.is_closed.store(true, SeqCst);
+    let ending = house
+        .run_while(async |stop| {
+            house.grows_old().await;
+            stop.cancel();
+        })
+        .await;
+    assert_eq!(ending, Ending::Stopped);
+    assert!(shown("forebay_dedup_stray_failures_total", None) > 2.0);
+    let told = ["takes no strays", "far behind", "retention was raised"].map(|what| warnings.of(what));
+    assert_eq!(told, [1, 2, 1], "once at half of the retention, once at four fifths: {warnings:?}");
+
+    house.raw.is_closed.store(false, SeqCst);
+    let sent = shown("forebay_dedup_strays_total", None);
+    house.run_while(async |stop| stop.cancel()).await;
+    assert_eq!(shown("forebay_dedup_strays_total", None), sent + 1.0, "nobody had decided it");
+}
