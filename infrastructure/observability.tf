@@ -383,7 +383,7 @@ resource "aws_cloudwatch_metric_alarm" "not_planned" {
 
 # Kept apart by alarm: one metric of two services would not say which of them it is.
 resource "aws_cloudwatch_log_metric_filter" "said" {
-  for_each = local.log_alarms
+  for_each = merge(local.log_alarms, local.expected_lines)
 
   name           = each.key
   log_group_name = each.value.log_group
@@ -443,27 +443,13 @@ resource "aws_cloudwatch_metric_alarm" "missing_events" {
   ok_actions         = var.alarm_actions
 }
 
-resource "aws_cloudwatch_log_metric_filter" "expected" {
-  for_each = local.expected_lines
-
-  name           = each.key
-  log_group_name = each.value.log_group
-  pattern        = "\"${each.value.says}\""
-
-  metric_transformation {
-    namespace = var.name
-    name      = each.key
-    value     = "1"
-  }
-}
-
 resource "aws_cloudwatch_metric_alarm" "silent" {
   for_each = local.expected_lines
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = "${each.value.description} Runbook: deploy/runbooks/${each.value.runbook}.md"
   namespace           = var.name
-  metric_name         = aws_cloudwatch_log_metric_filter.expected[each.key].metric_transformation[0].name
+  metric_name         = aws_cloudwatch_log_metric_filter.said[each.key].metric_transformation[0].name
   statistic           = "Sum"
   comparison_operator = "LessThanThreshold"
   threshold           = 1

@@ -3,8 +3,9 @@
 use crate::config::Config;
 use crate::held;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use service::files::free_bytes;
 use service::metrics::{Bound, Level, Set, show_bound};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -63,10 +64,4 @@ pub(crate) fn show_bounds(config: &Config) {
         let spilled = used(&held::DISK);
         Level { used: spilled, limit: spilled + free_bytes(&folder) }
     });
-}
-
-/// What is free on the disk that a folder is on, or will be once it is made; nothing where the system does not tell.
-fn free_bytes(folder: &Path) -> f64 {
-    let disk = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
-    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) as f64
 }

@@ -28,6 +28,11 @@ pub fn prefix(raw: &dyn Stream) -> String {
     format!("{}{}/", ChainId::DEDUP, raw.incarnation())
 }
 
+/// Whether a chain is of a shard of this stream, and not of one that was there before.
+pub(crate) fn is_of(raw: &dyn Stream, chain: &ChainId) -> bool {
+    chain.incarnation() == Some(raw.incarnation())
+}
+
 /// Where the voids of a chain are kept once their entries go.
 pub fn of_voids(chain: &ChainId) -> ChainId {
     let name = chain.as_str().strip_prefix(ChainId::DEDUP).unwrap_or(chain.as_str());
@@ -51,10 +56,9 @@ pub(crate) async fn before(
     raw: &dyn Stream,
     range: &HashRange,
 ) -> Result<Vec<Before>, OwnerError> {
-    let own = prefix(raw);
     let mut found = Vec::new();
     for chain in ledger.chains(ChainId::DEDUP).await? {
-        if chain.as_str().starts_with(&own) {
+        if is_of(raw, &chain) {
             continue;
         }
         match overlapping(ledger, &chain, range).await {

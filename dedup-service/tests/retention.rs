@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+#[path = "../../ownership/tests/shared/hands.rs"]
+mod hands;
+
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::budget::Budget;
 use dedup_service::retention::saved_voids;
 use dedup_service::{Config, Owned, Owner, Parts, Retention, chain};
+use hands::Hands;
 use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, LedgerError};
 use schema::body::BodyPacker;
@@ -16,7 +20,7 @@ use schema::{ChainId, EventId, HashKey, HashRange, Kind, Position, ShardId, reco
 use service::{Clock, Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
@@ -30,16 +34,6 @@ const DAY: i64 = 24 * HOUR;
 struct Only {
     #[command(flatten)]
     config: Config,
-}
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Default)]
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> i64 {
-        self.0.load(SeqCst)
-    }
 }
 
 struct House {

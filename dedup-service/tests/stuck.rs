@@ -2,100 +2,38 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
-use async_trait::async_trait;
+#[path = "../../ownership/tests/shared/aging.rs"]
+mod aging;
+#[path = "../../ownership/tests/shared/hands.rs"]
+mod hands;
+
+use aging::{Aging, DAY, until};
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::budget::Budget;
 use dedup_service::{Config, Ending, Owner, Parts};
+use hands::Hands;
 use ledger::embedded::EmbeddedLedger;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
-use schema::{EventId, HashKey, Kind, Position, ShardId, record};
+use schema::{EventId, HashKey, Kind, record};
 use service::{Clock, Env, Rules, Stop};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
-use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use stream::{NewRecord, Shard, Stream};
 use tempfile::TempDir;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
 const HOUR: i64 = 3_600_000_000;
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Longest wait for something to come about, in turns of ten milliseconds by a clock that does not wait.
-const TURNS_MAX: u32 = 100_000;
 
 #[derive(Parser)]
 struct Only {
     #[command(flatten)]
     config: Config,
-}
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Default)]
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> i64 {
-        self.0.load(SeqCst)
-    }
-}
-
-/// A stream that removes what is old, and takes no records while it is closed to them.
-#[derive(Debug)]
-struct Aging {
-    stream: EmbeddedStream,
-    kept_for: Mutex<Duration>,
-    is_closed: AtomicBool,
-}
-
-impl Aging {
-    fn new(stream: EmbeddedStream) -> Arc<Aging> {
-        Arc::new(Aging { stream, kept_for: Mutex::new(DAY), is_closed: AtomicBool::new(false) })
-    }
-}
-
-#[async_trait]
-impl Stream for Aging {
-    fn name(&self) -> &str {
-        self.stream.name()
-    }
-
-    fn incarnation(&self) -> &str {
-        self.stream.incarnation()
-    }
-
-    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
-        match self.is_closed.load(SeqCst) {
-            true => vec![Err(AppendError::Unavailable("access is denied".to_owned())); records.len()],
-            false => self.stream.append(records).await,
-        }
-    }
-
-    async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
-        self.stream.shards().await
-    }
-
-    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
-        self.stream.read(shard, after, limit).await
-    }
-
-    async fn consumed(&self, shard: &ShardId, through: &Position) {
-        self.stream.consumed(shard, through).await;
-    }
-
-    fn kept_for(&self) -> Option<Duration> {
-        Some(*self.kept_for.lock().unwrap())
-    }
-
-    async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {
-        *self.kept_for.lock().unwrap() = 2 * now;
-        Ok(2 * now)
-    }
 }
 
 struct House {
@@ -167,16 +105,6 @@ fn shown(name: &str, shard: Option<&str>) -> f64 {
     let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
     let mut found = metrics.filter(|metric| shard == metric.get_label().first().map(|label| label.value()));
     found.next().map_or(0.0, |metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
-}
-
-async fn until(came: impl Fn() -> bool) {
-    for _ in 0..TURNS_MAX {
-        if came() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came about");
 }
 
 /// Warnings of this thread.

@@ -7,7 +7,6 @@
 
 use crate::{OwnerError, Stage};
 use ledger::Ledger;
-use schema::ChainId;
 use service::Halt;
 use std::collections::BTreeMap;
 
@@ -42,21 +41,16 @@ impl Succession {
     ) -> Result<BTreeMap<String, usize>, OwnerError> {
         let (stream, mut left) = (stage.stream(), BTreeMap::new());
         let chains = ledger.chains(self.chains).await?;
-        if chains.iter().any(|chain| self.incarnation_of(chain) == stream.incarnation()) {
+        if chains.iter().any(|chain| chain.incarnation() == Some(stream.incarnation())) {
             return Ok(left);
         }
         for chain in chains {
-            let incarnation = self.incarnation_of(&chain);
+            let Some(incarnation) = chain.incarnation() else { continue };
             if !stream.goes_on_after(incarnation) && !stage.has_ended(&chain).await? {
                 *left.entry(incarnation.to_owned()).or_default() += 1;
             }
         }
         Ok(left)
-    }
-
-    fn incarnation_of<'a>(&self, chain: &'a ChainId) -> &'a str {
-        let name = chain.as_str().strip_prefix(self.chains).unwrap_or(chain.as_str());
-        name.split_once('/').map_or(name, |(incarnation, _)| incarnation)
     }
 
     fn refusal(&self, stage: &impl Stage, left: &BTreeMap<String, usize>) -> Halt {

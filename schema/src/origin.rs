@@ -81,6 +81,13 @@ impl ChainId {
         self.as_str().starts_with(Self::WRITER)
     }
 
+    /// The incarnation of the stream that a chain is about; `None` for one that is about no shard.
+    pub fn incarnation(&self) -> Option<&str> {
+        let mut parts = self.as_str().split('/');
+        let (_stage, incarnation, _shard, _epoch) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        Some(incarnation)
+    }
+
     /// Table and day of a plan chain.
     pub fn as_plan(&self) -> Option<(&str, &str)> {
         self.as_str().strip_prefix(Self::PLAN)?.split_once('/')
@@ -130,6 +137,15 @@ mod tests {
             assert_eq!(origin.kind(), kind);
         }
         assert_eq!(chain.file_token(), "a1b2.raw-0003.0");
+    }
+
+    #[test]
+    fn a_chain_of_a_shard_names_the_incarnation_of_its_stream() {
+        let shard = ShardId::new("raw-0003");
+        for chain in [ChainId::dedup("a1b2", &shard, 0), ChainId::writer("a1b2", &shard, 0)] {
+            assert_eq!(chain.incarnation(), Some("a1b2"));
+        }
+        assert_eq!(ChainId::plan("events", "2026-11-22").incarnation(), None);
     }
 
     #[test]

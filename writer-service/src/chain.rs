@@ -73,10 +73,9 @@ pub fn sets(chain: &ChainId, sets: &[schema::v1::OriginSet]) -> Result<Sets, Hal
 /// What was taken from streams that were there before this one: the clean stream was deleted and made again, or the ledger
 /// got new streams. What was forwarded to one of them may be forwarded again to this one.
 pub async fn sets_before(ledger: &dyn Ledger, clean: &dyn Stream) -> Result<Sets, OwnerError> {
-    let own = format!("{}{}/", ChainId::WRITER, clean.incarnation());
     let mut sets = Sets::default();
     for chain in ledger.chains(ChainId::WRITER).await? {
-        if chain.as_str().starts_with(&own) {
+        if chain.incarnation() == Some(clean.incarnation()) {
             continue;
         }
         if let Some(latest) = latest_sets(ledger, &chain).await? {

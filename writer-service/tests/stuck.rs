@@ -2,9 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+#[path = "../../ownership/tests/shared/aging.rs"]
+mod aging;
+#[path = "../../ownership/tests/shared/hands.rs"]
+mod hands;
+
+use aging::{Aging, DAY, until};
 use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Parser;
+use hands::Hands;
 use lake::local::LocalLake;
 use lake::{Created, Lake, LakeError, ObjectMeta};
 use ledger::embedded::EmbeddedLedger;
@@ -12,84 +19,26 @@ use ledger::{Entry, Ledger};
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::v1::{DedupEntry, DedupGenesis, dedup_entry};
-use schema::{ChainId, EventId, HashKey, Kind, Origin, Position, ShardId, record};
+use schema::{ChainId, EventId, HashKey, Kind, Origin, ShardId, record};
 use service::{Clock, Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
-use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use stream::{NewRecord, Shard, Stream};
 use tempfile::TempDir;
 use writer_service::budget::Budget;
 use writer_service::{Config, Encode, Ending, Owner, Parts};
 
 const HOUR: i64 = 3_600_000_000;
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Longest wait for something to come about, in turns of ten milliseconds by a clock that does not wait.
-const TURNS_MAX: u32 = 100_000;
 
 #[derive(Parser)]
 struct Only {
     #[command(flatten)]
     config: Config,
-}
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Default)]
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> i64 {
-        self.0.load(SeqCst)
-    }
-}
-
-/// A stream that removes what is old.
-#[derive(Debug)]
-struct Aging {
-    stream: EmbeddedStream,
-    kept_for: Mutex<Duration>,
-}
-
-#[async_trait]
-impl Stream for Aging {
-    fn name(&self) -> &str {
-        self.stream.name()
-    }
-
-    fn incarnation(&self) -> &str {
-        self.stream.incarnation()
-    }
-
-    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
-        self.stream.append(records).await
-    }
-
-    async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
-        self.stream.shards().await
-    }
-
-    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
-        self.stream.read(shard, after, limit).await
-    }
-
-    async fn consumed(&self, shard: &ShardId, through: &Position) {
-        self.stream.consumed(shard, through).await;
-    }
-
-    fn kept_for(&self) -> Option<Duration> {
-        Some(*self.kept_for.lock().unwrap())
-    }
-
-    async fn keep_longer(&self, now: Duration) -> Result<Duration, ReadError> {
-        *self.kept_for.lock().unwrap() = 2 * now;
-        Ok(2 * now)
-    }
 }
 
 /// A lake that takes no objects while it is closed to them.
@@ -157,7 +106,7 @@ async fn house() -> House {
     let options = Options::new(Arc::new(move || arrivals.now()), "a test");
     let store = Arc::new(Store::open(dir.path(), options).unwrap());
     let stream = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c1").await.unwrap();
-    let clean = Arc::new(Aging { stream, kept_for: Mutex::new(DAY) });
+    let clean = Aging::new(stream);
     let lake = LocalLake::open(dir.path().join("lake")).unwrap();
     let lake = Arc::new(Closing { lake, is_closed: AtomicBool::new(true) });
     let ledger = EmbeddedLedger::new(store);
@@ -207,16 +156,6 @@ fn share() -> f64 {
     let families = prometheus::gather();
     let shown = families.iter().find(|family| family.name() == "forebay_writer_lag_of_retention");
     shown.and_then(|family| family.get_metric().first()).map_or(0.0, |metric| metric.get_gauge().get_value())
-}
-
-async fn until(came: impl Fn() -> bool) {
-    for _ in 0..TURNS_MAX {
-        if came() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came about");
 }
 
 #[tokio::test(start_paused = true)]

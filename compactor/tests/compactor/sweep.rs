@@ -57,30 +57,49 @@ impl Clock for RunningClock {
     }
 }
 
+impl House {
+    /// Runs a compactor from a time of day on, until `watching` is over.
+    async fn run_from(&self, micros: i64, watching: impl AsyncFnOnce()) {
+        let env = Env { clock: Arc::new(RunningClock(Instant::now(), micros)), ..self.parts().env };
+        let stop = Stop::new();
+        let running = Compactor::of(Parts { env, ..self.parts() }).run(stop.clone());
+        let watched = async {
+            watching().await;
+            stop.cancel();
+        };
+        tokio::join!(running, watched).0.unwrap();
+    }
+
+    /// Tokio's paused time runs on beside work on other threads: no span of it is long enough for a compaction.
+    async fn until_something_is_compacted(&self) {
+        while self.keys("dropped").await.is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// [`DAY`] is compacted, into one object, and no other day is.
+async fn assert_only_the_day_is_final(house: &House) {
+    let days: Vec<String> = house.keys(FINAL).await;
+    assert_eq!(days.len(), 1, "{days:?}");
+    assert!(days[0].contains(&DAY.to_string()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn past_days_are_compacted_after_midnight() {
     let house = House::new();
     house.write(0, &[row(1, "page", 5, "a", 0)]).await;
     house.write_of(Table::Events, Day(DAY.0 + 1), 0, &[row(2, "page", 5, "a", 1)]).await;
     let evening = DAY.start_micros() + 23 * HOUR_MICROS;
-    let clock = Arc::new(RunningClock(Instant::now(), evening));
-    let env = Env { clock: clock.clone(), ..house.parts().env };
-    let stop = Stop::new();
-    let running = Compactor::of(Parts { env, ..house.parts() }).run(stop.clone());
-    let watching = async {
-        tokio::time::sleep(Duration::from_secs(69 * 60)).await;
-        assert!(house.keys(FINAL).await.is_empty(), "before 00:10 nothing happens");
-        tokio::time::sleep(Duration::from_secs(2 * 60)).await;
-        while house.keys("dropped").await.is_empty() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        stop.cancel();
-    };
-    let (outcome, ()) = tokio::join!(running, watching);
-    outcome.unwrap();
-    let days: Vec<String> = house.keys(FINAL).await;
-    assert_eq!(days.len(), 1, "{days:?}");
-    assert!(days[0].contains(&DAY.to_string()));
+    house
+        .run_from(evening, async || {
+            tokio::time::sleep(Duration::from_secs(69 * 60)).await;
+            assert!(house.keys(FINAL).await.is_empty(), "before 00:10 nothing happens");
+            tokio::time::sleep(Duration::from_secs(2 * 60)).await;
+            house.until_something_is_compacted().await;
+        })
+        .await;
+    assert_only_the_day_is_final(&house).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,18 +108,12 @@ async fn days_of_nights_in_which_nothing_ran_are_compacted_soon_after_the_start(
     house.write(0, &[row(1, "page", 5, "a", 0)]).await;
     house.write_of(Table::Events, Day(DAY.0 + 2), 0, &[row(2, "page", 5, "a", 1)]).await;
     let noon = Day(DAY.0 + 2).start_micros() + 12 * HOUR_MICROS;
-    let env = Env { clock: Arc::new(RunningClock(Instant::now(), noon)), ..house.parts().env };
-    let stop = Stop::new();
-    let running = Compactor::of(Parts { env, ..house.parts() }).run(stop.clone());
-    let watching = async {
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        assert!(house.keys(FINAL).await.is_empty(), "not while everything else begins");
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        stop.cancel();
-    };
-    let (outcome, ()) = tokio::join!(running, watching);
-    outcome.unwrap();
-    let days: Vec<String> = house.keys(FINAL).await;
-    assert_eq!(days.len(), 1, "{days:?}");
-    assert!(days[0].contains(&DAY.to_string()));
+    house
+        .run_from(noon, async || {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert!(house.keys(FINAL).await.is_empty(), "not while everything else begins");
+            house.until_something_is_compacted().await;
+        })
+        .await;
+    assert_only_the_day_is_final(&house).await;
 }

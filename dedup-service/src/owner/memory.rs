@@ -51,13 +51,12 @@ impl Owner {
         if self.parts.rules.keeps(Rule::WindowIsInherited) {
             chains.extend(ancestors(&*ledger, &self.genesis).await?);
         }
-        let own = chain::prefix(&*self.parts.raw);
         let mut trimmed_to = i32::MIN;
         for chain in chains {
             match self.for_each_decision_of(&*ledger, &chain, minute, &mut each).await {
                 Ok(through) => trimmed_to = trimmed_to.max(through),
                 // A stream may have been made because the ledger lost chains of the old one.
-                Err(OwnerError::Halt(halt)) if !chain.as_str().starts_with(&own) => {
+                Err(OwnerError::Halt(halt)) if !chain::is_of(&*self.parts.raw, &chain) => {
                     tracing::warn!(%chain, %halt, "copies of what this chain accepted from there on can't be told");
                 }
                 Err(error) => return Err(error),

@@ -1,8 +1,8 @@
 //! How full the log is, and whether the disks have room for what may still come.
 
 use crate::up::UpArgs;
+use service::files::free_bytes;
 use service::metrics::{Bound, Level, show_bound};
-use std::path::Path;
 use std::sync::Arc;
 use store::Store;
 
@@ -18,9 +18,4 @@ pub(crate) fn show(store: &Arc<Store>, args: &UpArgs) {
         limit: (bytes_max - log_bytes()).max(0.0),
     });
     show_bound(Bound::LakeDiskFreeBytes, move || Level { used: free_bytes(&lake), limit: bytes_max });
-}
-
-/// What is free on the disk with `folder`; nothing where the system does not tell.
-fn free_bytes(folder: &Path) -> f64 {
-    rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) as f64
 }
