@@ -26,6 +26,7 @@ pub mod watch;
 pub use conservation::Conserved;
 pub use report::{Figures, Finding, Findings, Report};
 
+use crate::acked::Ledger;
 use crate::embedded::Embedded;
 use crate::source::{Source, View};
 use anyhow::{Context, bail};
@@ -35,6 +36,8 @@ use dedup_service::again::Ordinals;
 use deep::Depth;
 use flow::Flow;
 use judge::Evidence;
+use ledger::LedgerError;
+use ownership::OwnerError;
 use receipts::Receipts;
 use service::metrics::push::Pushing;
 use service::settings::duration;
@@ -42,6 +45,7 @@ use service::{Env, Health, Stop, admin, metrics, otlp};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use stream::ReadError;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use watch::Watch;
@@ -123,6 +127,24 @@ pub async fn run(args: AuditArgs, env: Env) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Audits ports that this process has open itself, and reads every column of every object.
+///
+/// `acknowledged` is what must be there, and `examples_max` the most examples of each kind of finding.
+///
+/// # Errors
+/// The evidence can't be read. What is wrong with events is in the report.
+pub async fn of_ports(
+    ports: &Embedded,
+    acknowledged: Ledger,
+    examples_max: usize,
+    env: &Env,
+) -> anyhow::Result<Report> {
+    let listed = objects::list(&*ports.lake).await?;
+    let flow = Flow::look(ports, env).await?;
+    let evidence = Evidence::gather(ports.clone(), flow, listed, Depth::Deep, examples_max).await?;
+    judge::judge(evidence, Some(Receipts::new(acknowledged))).await
+}
+
 /// Reads the chains again and again until `stop`, and shows what they say of all events; gives the last figures.
 ///
 /// # Errors
@@ -164,16 +186,28 @@ pub(crate) async fn due(ports: &Embedded, env: &Env) -> anyhow::Result<Ordinals>
 async fn settle(view: &View, env: &Env, patience: Duration) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        let flow = look(view, env).await?;
-        if flow.is_settled() {
-            return Ok(());
-        }
-        if start.elapsed() >= patience {
-            let shown: Vec<&str> = flow.unsettled().take(UNSETTLED_SHOWN_MAX).collect();
-            bail!("not settled within {patience:?}: {}", shown.join("; "));
+        let is_late = start.elapsed() >= patience;
+        match look(view, env).await {
+            Ok(flow) if flow.is_settled() => return Ok(()),
+            Ok(flow) if is_late => {
+                let shown: Vec<&str> = flow.unsettled().take(UNSETTLED_SHOWN_MAX).collect();
+                bail!("not settled within {patience:?}: {}", shown.join("; "));
+            }
+            Ok(_) => {}
+            Err(error) if is_late || !passes(&error) => return Err(error),
+            Err(error) => tracing::warn!("looking again: {error:#}"),
         }
         tokio::time::sleep(WAIT_PAUSE).await;
     }
+}
+
+/// Whether nobody has answered, so that another look may find more.
+fn passes(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(ReadError::Unavailable(_)))
+            || matches!(cause.downcast_ref(), Some(LedgerError::Unavailable(_)))
+            || matches!(cause.downcast_ref(), Some(OwnerError::Stream(_) | OwnerError::Ledger(_)))
+    })
 }
 
 /// What is on its way. The queue first: what leaves it is in the stream by then.

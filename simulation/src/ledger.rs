@@ -9,7 +9,7 @@ use schema::ChainId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Most entries that one load gives: fewer than anybody asks for.
+/// Most entries that one load gives while faults happen: fewer than anybody asks for.
 const PAGE_ENTRIES_MAX: usize = 12;
 
 /// A ledger of a simulated world.
@@ -91,7 +91,7 @@ impl SimLedger {
     }
 
     fn page(&self, chain: &ChainId, from: u64, count_max: usize) -> Vec<Slot> {
-        let count = count_max.min(self.world.draw(|dice| dice.below(PAGE_ENTRIES_MAX)) + 1);
+        let count = self.world.page_items(count_max, PAGE_ENTRIES_MAX);
         let state = self.lock();
         let held = state.chains.get(chain);
         held.map_or_else(Vec::new, |held| held.slots.range(from..).take(count).map(slot).collect())
@@ -170,6 +170,12 @@ impl Ledger for SimLedger {
         self.world.call(Backend::Ledger, format!("release {}", lease.name), release).await.map_err(no_lease_answer)?
     }
 
+    async fn retire(&self, lease: &Lease) -> Result<(), LeaseError> {
+        let (ledger, held) = (self.clone(), lease.clone());
+        let retire = move || ledger.remove_lease(&held);
+        self.world.call(Backend::Ledger, format!("retire {}", lease.name), retire).await.map_err(no_lease_answer)?
+    }
+
     async fn leases(&self, prefix: &str) -> Result<Vec<Lease>, LedgerError> {
         let leases = || {
             let state = self.lock();
@@ -189,5 +195,16 @@ impl SimLedger {
         let lease = Lease { name: name.to_string(), owner, counter };
         state.leases.insert(name.to_string(), lease.clone());
         Ok(lease)
+    }
+    /// One that is off the list already is as it should be.
+    fn remove_lease(&self, held: &Lease) -> Result<(), LeaseError> {
+        let mut state = self.lock();
+        match state.leases.get(&held.name) {
+            Some(there) if there != held => Err(LeaseError::Lost(held.name.clone())),
+            _ => {
+                state.leases.remove(&held.name);
+                Ok(())
+            }
+        }
     }
 }

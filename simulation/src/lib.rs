@@ -8,6 +8,8 @@
 mod backends;
 mod clients;
 mod compactors;
+#[cfg(test)]
+mod contracts;
 mod dice;
 mod events;
 mod evidence;

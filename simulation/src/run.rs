@@ -135,8 +135,10 @@ impl Run {
         self.scheduler.feed_all();
         self.rest().await;
         self.judge.look();
+        self.judge.audit().await;
         self.sweep().await;
         self.judge.look();
+        self.judge.audit().await;
         self.judge.verdict();
     }
 

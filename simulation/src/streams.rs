@@ -16,8 +16,8 @@ use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Record,
 /// Room between the positions of neighbours, so that records can find a place between them.
 const POSITION_GAP: u64 = 1 << 20;
 
-/// Percent of appended records after which their shard shows its tail.
-const PUBLISH_PERCENT: f64 = 40.0;
+/// Percent of appended records that stay in the tail for now, with all that is there. Without faults none does.
+const HIDDEN_PERCENT: f64 = 60.0;
 
 /// Percent of calls of which some records are throttled and the others go on.
 const PARTIAL_PERCENT: f64 = 15.0;
@@ -25,7 +25,7 @@ const PARTIAL_PERCENT: f64 = 15.0;
 /// Percent of reshards that split; the others merge.
 const SPLIT_PERCENT: f64 = 55.0;
 
-/// Most records of one page: fewer than anybody asks for.
+/// Most records of one page while faults happen: fewer than anybody asks for.
 const PAGE_RECORDS_MAX: usize = 6;
 
 /// A stream of a simulated world.
@@ -66,7 +66,7 @@ impl SimShard {
         let above = self.tail.get(place).map_or(below + 2 * POSITION_GAP, |record| number_of(&record.position));
         let position = Position::from_number(below + (above - below) / 2);
         self.tail.insert(place, Record { position: position.clone(), arrived_at: world.now(), bytes });
-        if world.draw(|dice| dice.percent(PUBLISH_PERCENT)) {
+        if !world.fault(HIDDEN_PERCENT) {
             self.publish();
         }
         position
@@ -172,7 +172,7 @@ impl SimStream {
         let found = shards.iter().find(|known| known.shard.id == *shard);
         let known = found.ok_or_else(|| ReadError::UnknownShard(shard.clone()))?;
         let next = known.log.partition_point(|record| record.position <= *after);
-        let count = limit.records_max.min(self.world.draw(|dice| dice.below(PAGE_RECORDS_MAX)) + 1);
+        let count = self.world.page_items(limit.records_max, PAGE_RECORDS_MAX);
         let (mut bytes, mut records) = (0, Vec::new());
         for record in known.log[next..].iter().take(count) {
             if !records.is_empty() && bytes + record.bytes.len() > limit.bytes_max {

@@ -1,9 +1,11 @@
 //! The product's promise, judged on what is really there.
 //!
 //! **Finding**: `loss`, `dup` and `invented` break the promise; `audit` is what would let somebody notice; `reader` is a
-//! moment at which a reader saw something else; `stuck` is work that was never done.
+//! moment at which a reader saw something else; `stuck` is work that was never done; `forebay audit` is what the product's
+//! own audit says, which shares no code with the others.
 
 mod chains;
+mod product;
 mod records;
 mod rows;
 mod snapshot;
@@ -42,6 +44,16 @@ impl Judge {
             Ok(objects) => findings.extend(snapshot::audit_reader(&self.backends, objects)),
             Err(finding) => drop(findings.insert(finding)),
         }
+        self.report(findings);
+    }
+
+    /// Lets the product's own audit judge a world that has come to rest.
+    pub(crate) async fn audit(&self) {
+        let (chains, _) = dedup_chains(&self.backends.ledger);
+        let decided: Vec<Decided> = chains.iter().flat_map(|(id, chain)| decided(id, chain)).collect();
+        let voided: Vec<Voided> = chains.iter().flat_map(|(id, chain)| voided(id, chain)).collect();
+        let gone = voids::last_of_each(&chains, &decided, &voided).iter().map(|void| void.id).collect();
+        let findings = product::audit(&self.backends, product::receipts(&self.books.read(), &gone)).await;
         self.report(findings);
     }
 

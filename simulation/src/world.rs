@@ -111,6 +111,12 @@ impl World {
         !state.healthy && state.dice.percent(percent)
     }
 
+    /// Items of a page for which at most `asked` were asked: while faults happen, seldom more than a few.
+    pub(crate) fn page_items(&self, asked: usize, troubled_max: usize) -> usize {
+        let mut state = self.state();
+        if state.healthy { asked } else { asked.min(state.dice.below(troubled_max) + 1) }
+    }
+
     /// Lets backends refuse everything until a step, unless some do already.
     pub(crate) fn begin_outage(&self, backends: &'static [Backend], until: u64) {
         let mut state = self.state();

@@ -131,16 +131,27 @@ mod switched_off {
 
     /// A rule that is missing shows in one of these ways, which that table names: in events, and not only in an owner that
     /// halts or an audit that complains.
-    fn breaks(name: &str, ways: &[&str]) {
+    fn breaks(name: &str, ways: &[&str]) -> Report {
         let scenario = Scenario::named(name).expect("the scenario exists");
         let report = first_that_shows(ways, 0..SEEDS_MAX, scenario);
         let report = report.unwrap_or_else(|| panic!("{SEEDS_MAX} seeds did not show {ways:?}: {name}"));
         println!("{name}: {}", report.complaint());
+        report
+    }
+
+    /// As [`breaks`], and the product's own audit says one of these.
+    fn breaks_and_is_told(name: &str, ways: &[&str], told: &[&str]) {
+        let report = breaks(name, ways);
+        assert!(report.shows(told), "the audit does not say {told:?}: {}", report.complaint());
     }
 
     #[test]
     fn a_plan_chain_without_compare_and_swap_breaks_the_promise() {
-        breaks("plan-chain-without-cas", &[LOSS_FINAL, DUP_FINAL]);
+        breaks_and_is_told(
+            "plan-chain-without-cas",
+            &[LOSS_FINAL, DUP_FINAL],
+            &["forebay audit: unbalanced plan", "forebay audit: missing"],
+        );
     }
 
     #[test]
@@ -150,7 +161,7 @@ mod switched_off {
 
     #[test]
     fn taking_a_conflict_for_created_breaks_the_promise() {
-        breaks("conflict-taken-as-created", &[LOSS_LIVE, LOSS_FINAL]);
+        breaks_and_is_told("conflict-taken-as-created", &[LOSS_LIVE, LOSS_FINAL], &["forebay audit: missing object"]);
     }
 
     #[test]
@@ -161,7 +172,7 @@ mod switched_off {
     /// Rules inside the services can be switched off in builds with debug assertions only.
     #[cfg(debug_assertions)]
     mod in_the_services {
-        use super::{DUP_LIVE, LOSS_FINAL, LOSS_LIVE, breaks};
+        use super::{DUP_LIVE, LOSS_FINAL, LOSS_LIVE, breaks, breaks_and_is_told};
 
         #[test]
         fn acting_before_the_decision_is_recorded_breaks_the_promise() {
@@ -170,7 +181,7 @@ mod switched_off {
 
         #[test]
         fn not_forwarding_the_head_entry_again_breaks_the_promise() {
-            breaks("head-entry-not-forwarded-again", &[LOSS_LIVE, LOSS_FINAL]);
+            breaks_and_is_told("head-entry-not-forwarded-again", &[LOSS_LIVE, LOSS_FINAL], &["forebay audit: missing"]);
         }
 
         #[test]
@@ -180,7 +191,11 @@ mod switched_off {
 
         #[test]
         fn a_high_water_mark_instead_of_an_interval_set_breaks_the_promise() {
-            breaks("high-water-mark-instead-of-interval-set", &[LOSS_LIVE, LOSS_FINAL]);
+            breaks_and_is_told(
+                "high-water-mark-instead-of-interval-set",
+                &[LOSS_LIVE, LOSS_FINAL],
+                &["forebay audit: missing"],
+            );
         }
 
         #[test]
@@ -190,7 +205,7 @@ mod switched_off {
 
         #[test]
         fn sets_that_are_not_inherited_break_the_promise() {
-            breaks("sets-not-inherited", &[DUP_LIVE]);
+            breaks_and_is_told("sets-not-inherited", &[DUP_LIVE], &["forebay audit: twice"]);
         }
 
         #[test]
@@ -200,17 +215,17 @@ mod switched_off {
 
         #[test]
         fn random_routing_breaks_the_promise() {
-            breaks("random-routing", &[DUP_LIVE]);
+            breaks_and_is_told("random-routing", &[DUP_LIVE], &["forebay audit: twice"]);
         }
 
         #[test]
         fn deciding_strays_where_they_land_breaks_the_promise() {
-            breaks("strays-decided-where-they-land", &[DUP_LIVE]);
+            breaks_and_is_told("strays-decided-where-they-land", &[DUP_LIVE], &["forebay audit: accepted twice"]);
         }
 
         #[test]
         fn dropping_strays_breaks_the_promise() {
-            breaks("strays-dropped", &[LOSS_LIVE, LOSS_FINAL]);
+            breaks_and_is_told("strays-dropped", &[LOSS_LIVE, LOSS_FINAL], &["forebay audit: acknowledged, not there"]);
         }
 
         #[test]
@@ -230,12 +245,16 @@ mod switched_off {
 
         #[test]
         fn announcing_after_the_upload_breaks_the_promise() {
-            breaks("announce-after-upload", &[DUP_LIVE]);
+            breaks_and_is_told("announce-after-upload", &[DUP_LIVE], &["forebay audit: stray object"]);
         }
 
         #[test]
         fn not_finishing_what_was_announced_breaks_the_promise() {
-            breaks("announced-never-finished", &[LOSS_LIVE, LOSS_FINAL]);
+            breaks_and_is_told(
+                "announced-never-finished",
+                &[LOSS_LIVE, LOSS_FINAL],
+                &["forebay audit: missing object"],
+            );
         }
 
         #[test]
@@ -245,7 +264,7 @@ mod switched_off {
 
         #[test]
         fn a_window_that_is_not_inherited_breaks_the_promise() {
-            breaks("window-not-inherited", &[DUP_LIVE]);
+            breaks_and_is_told("window-not-inherited", &[DUP_LIVE], &["forebay audit: accepted twice"]);
         }
 
         #[test]

@@ -129,3 +129,38 @@ fn a_plan_of_another_version_is_not_read() {
     assert!(inputs(&PlanEntry { rule_version: RULE_VERSION + 1, ..plan.clone() }).is_err());
     assert!(inputs(&PlanEntry { dropped_key: "elsewhere".to_string(), ..plan }).is_err());
 }
+
+mod round_trip {
+    use super::*;
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    /// What some chains announced: by entry and part, ascending.
+    fn announced() -> impl Strategy<Value = Vec<Found>> {
+        let objects = btree_set((any::<u64>(), 0u32..9_999, 1u64..1 << 40), 1..12);
+        vec(objects, 0..4).prop_map(|chains| {
+            let of_chain = |(number, objects): (usize, std::collections::BTreeSet<(u64, u32, u64)>)| {
+                let objects = objects.into_iter().map(|(entry, part, rows)| object(entry, part, rows)).collect();
+                found(number, u64::MAX, objects)
+            };
+            chains.into_iter().enumerate().map(of_chain).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_names_the_objects_that_were_found(found in announced()) {
+            let contents = contents(&[("page", 1)], 10);
+            let entry = draft(&found, &contents).entry();
+            let entry = PlanEntry::decode(schema::record::encode(&entry)).expect("own bytes");
+            let key = |chain: &ChainId, object: &Announced| {
+                ObjectName::live(Table::Events, DAY, chain, object.entry, object.part).key()
+            };
+            let of_one = |one: &Found| -> Vec<Input> {
+                one.objects.iter().map(|object| Input { key: key(&one.chain, object), rows: object.rows }).collect()
+            };
+            prop_assert_eq!(inputs(&entry), Ok(found.iter().flat_map(of_one).collect::<Vec<_>>()));
+        }
+    }
+}

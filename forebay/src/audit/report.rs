@@ -62,6 +62,11 @@ impl Findings {
         self.kinds.get(kind)
     }
 
+    /// Every kind of finding there is, in the order of their names.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &Finding)> {
+        self.kinds.iter().map(|(kind, finding)| (*kind, finding))
+    }
+
     pub fn count(&self) -> u64 {
         self.kinds.values().map(|finding| finding.count).sum()
     }
