@@ -3,7 +3,7 @@
 //! **Announced**: an entry of the chain names the object, its rows and their hash. **Pending**: announced and not yet
 //! known to exist. **Settled**: the head entry says that all objects exist.
 
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, EVICTED_BYTES_MIN, Holds, Share};
 use crate::chain;
 use crate::config::Config;
 use crate::deal::{Deal, Slot};
@@ -35,9 +35,6 @@ const READ_RECORDS_MAX: usize = 10_000;
 
 /// Most bytes of clean records that are read at a time: they are in memory next to the rows.
 const READ_BYTES_MAX: usize = 4 << 20;
-
-/// Parts smaller than this are not closed early: it would free next to nothing.
-const EVICTED_BYTES_MIN: usize = 1 << 20;
 
 /// Most objects that the span of an entry names: a day each, as a rule, and an entry has few.
 const SPAN_OBJECTS_MAX: usize = 16;
@@ -129,8 +126,9 @@ impl Gathering {
         self.sampled.extend(understood.sampled().take(room));
     }
 
-    fn memory_bytes(&self) -> usize {
-        self.deal.memory_bytes() + self.parts.iter().map(|part| part.encoded.bytes.len()).sum::<usize>()
+    fn holds(&self) -> Holds {
+        let encoded = self.parts.iter().map(|part| part.encoded.bytes.len()).sum::<usize>();
+        Holds::gathered(self.deal.memory_bytes() + encoded, self.deal.largest().map_or(0, |(_, bytes)| bytes))
     }
 
     fn rows(&self) -> u64 {
@@ -302,7 +300,10 @@ impl Owner {
                 continue;
             }
             let stopping = stop.is_cancelled();
-            let (read, end) = self.read(&stop).await?;
+            let Some((read, end)) = self.read(&stop).await? else {
+                self.evict().await?;
+                continue;
+            };
             if self.is_due() || (self.gathering.records > 0 && (end || (stopping && !read))) {
                 self.announce(false).await?;
             } else if read {
@@ -327,13 +328,14 @@ impl Owner {
             && ownership::should_say_anew(clean, &self.shard.id, position, self.appended_at, now)
     }
 
-    /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end.
+    /// Reads what follows and takes its rows; whether there was something, and whether the closed shard is at its end. Nothing
+    /// where another shard needs the memory of this one's largest part first.
     /// Once asked to stop, it reads on to the tip without waiting, for a while: who stops the stages in order leaves nothing
     /// to redo.
-    async fn read(&mut self, stop: &Stop) -> Result<(bool, bool), OwnerError> {
+    async fn read(&mut self, stop: &Stop) -> Result<Option<(bool, bool)>, OwnerError> {
         let stopping = stop.is_cancelled();
         if self.reading_on.is_over(stop) {
-            return Ok((false, false));
+            return Ok(Some((false, false)));
         }
         let wait = if stopping { Duration::ZERO } else { self.wait() };
         let limit = ReadLimit { records_max: READ_RECORDS_MAX, bytes_max: READ_BYTES_MAX, wait };
@@ -346,24 +348,26 @@ impl Owner {
         let page = tokio::select! {
             biased;
             page = read => page?,
-            () = stop.cancelled(), if !stopping => return Ok((false, false)),
+            () = stop.cancelled(), if !stopping => return Ok(Some((false, false))),
+            () = self.share.asked() => return Ok(None),
         };
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
+        METRICS.stage.read(page.lag);
         self.note_lag(page.lag).await;
         for record in &page.records {
             self.take(record).await?;
         }
-        self.share.set(self.gathering.memory_bytes());
+        self.share.set(self.gathering.holds());
         METRICS.opened(&self.shard.id, self.gathering.deal.open_parts());
         self.look_for_holes();
-        Ok((!page.records.is_empty(), page.end_of_shard))
+        Ok(Some((!page.records.is_empty(), page.end_of_shard)))
     }
 
     async fn note_lag(&mut self, lag: Duration) {
-        let share = self.lag.note(&*self.parts.clean, &self.shard.id, lag).await;
-        METRICS.stage.read(&self.shard.id, lag, share);
+        let share = self.lag.note(&*self.parts.clean, lag).await;
+        METRICS.stage.lags(&self.shard.id, lag, share);
     }
 
     /// Whoever comes next has to read again what pending objects are made of: it must not go meanwhile (PROTOCOL rule 17).
@@ -411,7 +415,7 @@ impl Owner {
             Standing::Unregistered => "its origin is not registered",
             Standing::Over => "its origin has ended long ago",
         };
-        tracing::error!(%origin, shard = %self.shard.id, reason, "events of this origin go to quarantine");
+        tracing::error!(%origin, reason, "events of this origin go to quarantine");
         Ok(Understood::Foreign {
             origin: unregistered(origin.as_str()),
             bytes: record.body.as_ref().map_or_else(Bytes::new, |body| body.bytes.clone()),
@@ -435,11 +439,11 @@ impl Owner {
             || gathering.deal.open_parts() > config.open_objects_max.get()
     }
 
-    /// Closes the largest part, and encodes it, while the process holds more memory than it may.
+    /// Closes the largest part, and encodes it, while the process holds more memory than it may and no other shard's is larger.
     async fn evict(&mut self) -> Result<(), OwnerError> {
         let closed = self.gathering.deal.take_closed();
         self.gathering.parts.extend(encode_all(closed, &self.parts).await?);
-        while self.share.is_exceeded() {
+        while self.share.has_to_evict().await {
             match self.gathering.deal.largest() {
                 Some((slot, bytes)) if bytes >= EVICTED_BYTES_MIN => self.gathering.deal.close(slot),
                 _ => return if self.gathering.records > 0 { self.announce(false).await } else { Ok(()) },
@@ -447,7 +451,7 @@ impl Owner {
             METRICS.evicted.inc();
             let closed = self.gathering.deal.take_closed();
             self.gathering.parts.extend(encode_all(closed, &self.parts).await?);
-            self.share.set(self.gathering.memory_bytes());
+            self.share.set(self.gathering.holds());
         }
         Ok(())
     }
@@ -504,7 +508,7 @@ impl Owner {
             self.committing = spans;
             self.upload().await?;
         }
-        self.share.set(self.pending.iter().map(|pending| pending.bytes.len()).sum());
+        self.share.set(Holds::pending(self.pending.iter().map(|pending| pending.bytes.len()).sum()));
         Ok(())
     }
 
@@ -554,7 +558,7 @@ impl Owner {
                 Err(error @ ObjectError::Lake(LakeError::Unavailable { .. } | LakeError::NotFound(_))) => {
                     METRICS.upload_failures.inc();
                     if !std::mem::replace(&mut self.uploads_fail, true) {
-                        tracing::warn!(%error, shard = %self.shard.id, chain = %self.chain, entry = pending.entry, "an upload failed: it is tried again until it succeeds");
+                        tracing::warn!(%error, entry = pending.entry, "an upload failed: it is tried again until it succeeds");
                     }
                     left.push(pending);
                 }
@@ -638,7 +642,7 @@ impl Owner {
 
     /// Looks for what is missing below what was taken, whether something has just come or not (PROTOCOL rule 25).
     fn look_for_holes(&mut self) {
-        if let Some(old) = self.holes.look(&self.sets, &self.shard.id) {
+        if let Some(old) = self.holes.look(&self.sets) {
             METRICS.holes.with_label_values(&[self.shard.id.as_str()]).set(i64::from(old));
         }
     }

@@ -268,6 +268,33 @@ async fn little_memory_means_more_objects_and_the_same_rows() {
 }
 
 #[tokio::test]
+async fn the_largest_part_of_all_shards_is_closed_whoever_needs_the_memory() {
+    let args = ["--writer-memory", "3MiB", "--flush-interval", "1h"];
+    let (quiet, mut busy) = (house(&args).await, house(&args).await);
+    busy.parts.budget = quiet.parts.budget.clone();
+    let stop = Stop::new();
+    let owners = [quiet.open().await.unwrap(), busy.open().await.unwrap()];
+    let runs = owners.map(|owner| tokio::spawn(owner.run(stop.clone())));
+    for k in 0..40 {
+        quiet.events(k * 500, 500).await;
+    }
+    for k in 0..1000 {
+        if evicted() > 0.0 {
+            break;
+        }
+        busy.events(k * 50, 50).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(evicted() > 0.0);
+    assert!(busy.keys("live/").await.is_empty(), "the busy shard need not give up what it gathers");
+    stop.cancel();
+    for run in runs {
+        assert_eq!(run.await.unwrap().unwrap(), Ending::Stopped);
+    }
+    assert_eq!(quiet.ordinals().await.len(), 20_000);
+}
+
+#[tokio::test]
 async fn an_origin_that_ended_long_ago_is_forgotten_and_what_strays_in_later_is_not_taken_twice() {
     let house = house(&[]).await;
     house.events(0, 5).await;
@@ -347,6 +374,13 @@ fn holes(stream: &str) -> f64 {
 /// Rows of quarantine that no gateway has counted.
 fn foreign(reason: &str) -> f64 {
     figure("forebay_writer_foreign_quarantined_total", reason, |metric| metric.get_counter().get_value())
+}
+
+/// Objects closed early.
+fn evicted() -> f64 {
+    let families = prometheus::gather();
+    let family = families.iter().find(|family| family.name() == "forebay_writer_evicted_total");
+    family.map_or(0.0, |family| family.get_metric()[0].get_counter().get_value())
 }
 
 /// Lets time pass until so many origins have a hole that stays; what happens meanwhile is `each_second`.
