@@ -152,7 +152,7 @@ data "aws_iam_policy_document" "dedup_service" {
     condition {
       test     = "ForAllValues:StringLike"
       variable = "dynamodb:LeadingKeys"
-      values   = ["chain/dedup/*", "chain/void/*", "chains", "leases"]
+      values   = ["chain/dedup/*", "chain/raw/*", "chain/void/*", "chains", "leases"]
     }
   }
 
@@ -252,7 +252,7 @@ data "aws_iam_policy_document" "writer_service" {
     condition {
       test     = "ForAllValues:StringLike"
       variable = "dynamodb:LeadingKeys"
-      values   = ["chain/writer/*", "chains", "leases"]
+      values   = ["chain/clean/*", "chain/writer/*", "chains", "leases"]
     }
   }
 

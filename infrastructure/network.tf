@@ -153,7 +153,11 @@ locals {
       watcher = var.monitoring_security_group_ids[pair[1]]
     }
   }
-  sending = { for name, pair in local.watching : name => pair if var.otlp_endpoint != null && contains(local.traced_services, pair.service) }
+  sending_services = concat(
+    var.otlp_endpoint == null ? [] : local.traced_services,
+    var.otlp_metrics_every == null ? [] : local.pushed_services,
+  )
+  sending = { for name, pair in local.watching : name => pair if contains(local.sending_services, pair.service) }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "monitoring" {
@@ -172,7 +176,7 @@ resource "aws_vpc_security_group_egress_rule" "tasks_to_collector" {
 
   security_group_id            = each.value.group
   referenced_security_group_id = each.value.watcher
-  description                  = "Spans of ${each.value.service}"
+  description                  = "Spans and metrics of ${each.value.service}"
   ip_protocol                  = "tcp"
   from_port                    = local.otlp_port
   to_port                      = local.otlp_port

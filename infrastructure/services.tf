@@ -34,14 +34,18 @@ locals {
     FOREBAY_SHUTDOWN_GRACE = "${var.shutdown_grace_seconds}s"
   })
 
-  # Services that send spans, the port that these go to, and what such a service gets.
+  # Services that send spans, those that have nothing but metrics to send, the port that all of it goes to, and what such
+  # services get.
   traced_services = ["ingest-gateway", "dedup-service", "writer-service"]
+  pushed_services = ["compactor", "audit"]
   otlp_port       = var.otlp_endpoint == null ? null : tonumber(regex(":([0-9]+)/?$", var.otlp_endpoint)[0])
-  traced = merge(local.draining, var.otlp_endpoint == null ? {} : {
+  pushed = var.otlp_metrics_every == null ? {} : {
+    FOREBAY_OTLP_ENDPOINT      = var.otlp_endpoint
+    FOREBAY_OTLP_METRICS_EVERY = var.otlp_metrics_every
+  }
+  traced = merge(local.draining, local.pushed, var.otlp_endpoint == null ? {} : {
     FOREBAY_OTLP_ENDPOINT = var.otlp_endpoint
     FOREBAY_TRACE_SAMPLE  = var.trace_sample
-    }, var.otlp_metrics_every == null ? {} : {
-    FOREBAY_OTLP_METRICS_EVERY = var.otlp_metrics_every
   })
 
   # What all services have in common.
@@ -135,6 +139,7 @@ module "ingest_gateway" {
     FOREBAY_HTTP_ADDR    = "0.0.0.0:${local.http_port}"
     FOREBAY_GRPC_ADDR    = "0.0.0.0:${local.grpc_port}"
     FOREBAY_CORS_ORIGINS = var.cors_origins
+    FOREBAY_DRAIN_NOTICE = "5s" # Until the load balancer sends no more; a part of the grace.
     FOREBAY_RECORD_LEVEL = tostring(var.record_level)
     FOREBAY_WINDOW       = "${var.dedup_window_hours}h"
   })
@@ -219,7 +224,7 @@ module "compactor" {
   # The one place in all services where something is written to a disk: rows that do not fit into memory.
   scratch = { path = "/tmp", disk_gib = var.compactor.disk_gib }
 
-  environment = merge(local.draining, {
+  environment = merge(local.draining, local.pushed, {
     FOREBAY_TASK_QUEUE       = aws_sqs_queue.queue["tasks"].name
     FOREBAY_COMPACTOR_MEMORY = var.compactor.sort_memory
     FOREBAY_SPILL_DIR        = "/tmp"
@@ -237,7 +242,7 @@ module "audit" {
   binary            = local.images["audit"]
   image             = "${aws_ecr_repository.image[local.images["audit"]].repository_url}:${var.image_tag}"
   command           = ["audit", "--watch", var.audit.every, "--missing-after", var.audit.missing_after]
-  environment       = local.environment
+  environment       = merge(local.environment, local.pushed)
   cpu               = var.audit.cpu
   memory            = var.audit.memory
   tasks_min         = 1

@@ -146,8 +146,8 @@ variable "shutdown_grace_seconds" {
   default     = 25
 
   validation {
-    condition     = var.shutdown_grace_seconds >= 15 && var.shutdown_grace_seconds <= 100
-    error_message = "The gateway's connections take up to 10 s of it, and Fargate kills after 120 s whatever is asked of it."
+    condition     = var.shutdown_grace_seconds >= 20 && var.shutdown_grace_seconds <= 100
+    error_message = "The gateway's notice takes 5 s of it and its connections up to 10 s more, and Fargate kills after 120 s whatever is asked of it."
   }
 }
 
@@ -233,7 +233,7 @@ variable "otlp_endpoint" {
 }
 
 variable "otlp_metrics_every" {
-  description = "How often gateway, dedup and writer send their metrics to otlp_endpoint as well, as in 60s. Null for never."
+  description = "How often all services send their metrics to otlp_endpoint as well, as in 60s. Null for never."
   type        = string
   default     = null
 

@@ -26,8 +26,8 @@ pub struct Settings {
     #[arg(id = "aws-call-timeout", long = "aws-call-timeout", env = "FOREBAY_AWS_CALL_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub call_timeout: Duration,
 
-    /// How long a call is repeated before it counts as failed; with one more --aws-call-timeout it must stay below the
-    /// term of a lease, 30 s
+    /// How long a call is repeated before it counts as failed; with one more --aws-call-timeout, and with the 5 s for which an
+    /// owner begins to append anew, it must stay below the term of a lease, 30 s
     #[arg(id = "aws-call-deadline", long = "aws-call-deadline", env = "FOREBAY_AWS_CALL_DEADLINE", default_value = "10s", value_parser = duration)]
     pub call_deadline: Duration,
 }

@@ -74,18 +74,30 @@ impl OnAws {
         }
         let fan_out = self.names.fan_out.then(|| reader.to_owned());
         let names = self.names.clone();
-        let Names { accept_trimmed, accept_gone, accept_made_again, raise_retention, stream_check_every, .. } = names;
+        let Names { accept_trimmed, accept_gone, accept_made_again, accept_changed, .. } = names;
+        let Names { raise_retention, stream_check_every, .. } = names;
         let options = KinesisOptions {
             fan_out,
             accept_trimmed,
             accept_gone,
             accept_made_again,
+            accept_changed,
             retention_max: raise_retention,
             watch_every: stream_check_every,
             ..KinesisOptions::new(name)
         };
         let stream = KinesisStream::open(&self.aws, options).await.map_err(judge)?;
         Ok(opened.get_or_init(|| Arc::new(stream)).clone())
+    }
+
+    /// A stream of another name than settings have, to be read from what arrived at `since`, in Unix microseconds, or from
+    /// its oldest record on.
+    ///
+    /// # Errors
+    /// As [`OnAws::raw`].
+    pub async fn other_stream(&self, name: &str, since: Option<i64>) -> anyhow::Result<Arc<dyn Stream>> {
+        let options = KinesisOptions { since, ..KinesisOptions::new(name) };
+        Ok(Arc::new(KinesisStream::open(&self.aws, options).await.map_err(judge)?))
     }
 
     /// # Errors

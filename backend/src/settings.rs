@@ -111,6 +111,11 @@ pub struct Names {
     #[arg(long, env = "FOREBAY_ACCEPT_MADE_AGAIN", value_delimiter = ',', value_name = "INCARNATION", value_parser = incarnation)]
     pub accept_made_again: Vec<String>,
 
+    /// Go on with a stream that was changed, which a halt named: its retention was lowered, or its capacity mode is another.
+    /// As STREAM:NOW, of what it is now; once it is written down, the setting may go. May be given several times
+    #[arg(long, env = "FOREBAY_ACCEPT_CHANGED", value_delimiter = ',', value_name = "STREAM:NOW", value_parser = changed)]
+    pub accept_changed: Vec<(String, String)>,
+
     /// Retention of a stream is doubled up to this where a service has left more than 80% of it behind; beyond 7d, AWS
     /// bills each byte that is kept. 0s never raises it
     #[arg(long, env = "FOREBAY_RAISE_RETENTION", default_value = "7d", value_parser = duration)]
@@ -128,6 +133,13 @@ fn shard(text: &str) -> Result<ShardId, String> {
 fn incarnation(text: &str) -> Result<String, String> {
     let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_one { Ok(text.to_string()) } else { Err("it is no incarnation: those are letters and digits".to_string()) }
+}
+
+fn changed(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':').filter(|(stream, now)| !stream.is_empty() && !now.is_empty()) {
+        Some((stream, now)) => Ok((stream.to_string(), now.to_string())),
+        None => Err("it is not STREAM:NOW, as forebay-raw:24h or forebay-raw:PROVISIONED".to_string()),
+    }
 }
 
 fn trimmed(text: &str) -> Result<(ShardId, Position), String> {
@@ -177,6 +189,14 @@ impl Cloud {
             aws.call_timeout,
             ledger::keeper::LEASE_TERM
         );
+        ensure!(
+            aws.call_deadline + ledger::PATIENCE.longest() < ledger::keeper::LEASE_TERM,
+            "--aws-call-deadline {:?} and the {:?} for which an owner begins to append anew together reach the term of a \
+             lease, {:?}: an owner would still append when its shard is another worker's",
+            aws.call_deadline,
+            ledger::PATIENCE.longest(),
+            ledger::keeper::LEASE_TERM
+        );
         Ok(())
     }
 }
@@ -202,14 +222,18 @@ mod tests {
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&["--backend", "aws", "--fan-out", "--s3-path-style=false"]), Ok(()));
         assert_eq!(check(&["--backend", "aws", "--overflow-queue", "", "--task-queue", ""]), Ok(()));
+        assert_eq!(check(&["--backend", "aws", "--aws-call-deadline", "24s", "--aws-call-timeout", "1s"]), Ok(()));
         let refused = [
             (&["--backend", "aws", "--clean-stream", "forebay-raw"][..], "--raw-stream and --clean-stream"),
             (&["--backend", "aws", "--table", ""], "--table is empty"),
             (&["--backend", "aws", "--task-queue", "forebay-overflow"], "--overflow-queue and --task-queue"),
             (&["--backend", "aws", "--aws-call-deadline", "28s"], "term of a lease"),
+            (&["--backend", "aws", "--aws-call-deadline", "25s", "--aws-call-timeout", "5s"], "--aws-call-timeout 5s"),
+            (&["--backend", "aws", "--aws-call-deadline", "25s", "--aws-call-timeout", "1s"], "5s for which an owner"),
             (&["--backend", "aws", "--stream-check-every", "0s"], "--stream-check-every"),
             (&["--backend", "aws", "--aws-call-timeout", "0s"], "--aws-call-timeout"),
             (&["--backend", "aws", "--accept-made-again", "raw/1"], "--accept-made-again"),
+            (&["--backend", "aws", "--accept-changed", "forebay-raw"], "--accept-changed"),
             (&["--backend", "gcp"], "gcp"),
         ];
         for (args, expected) in refused {

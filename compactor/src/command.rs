@@ -55,9 +55,10 @@ pub fn spawn(
 /// As [`Compactor::plan_once`]; [`Misconfigured`] where there is no queue for the tasks.
 pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>, stop: &Stop) -> anyhow::Result<()> {
     let TaskQueues { tasks, dead } = needed(queues)?;
+    let signal = service::tasks::signal();
     compactor.show_ready();
     let stopped = async {
-        service::tasks::signal().await;
+        signal.await;
         stop.cancel();
         std::future::pending::<()>().await;
     };

@@ -4,7 +4,7 @@ use backend::Backend;
 use clap::Parser;
 use compactor::{Command, Compactor, Config, WorkerConfig, command};
 use service::metrics::push::Pushing;
-use service::{Env, Health, Process, Stop, Tasks, otlp, process};
+use service::{Env, Health, Process, Stop, Tasks, otlp, process, tasks};
 use std::process::ExitCode;
 
 const SERVICE: &str = "compactor";
@@ -63,7 +63,7 @@ async fn compact(arguments: Arguments, env: Env, health: Health) -> anyhow::Resu
         let _shown = process.show(SERVICE, health, stop.clone()).await?;
         return command::plan(&compactor, queues, &stop).await;
     }
-    let mut tasks = Tasks::default();
+    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
     command::spawn(command, compactor, worker, queues, &mut tasks)?;
-    process.run(SERVICE, health, tasks).await
+    process.run(SERVICE, health, tasks, signal).await
 }

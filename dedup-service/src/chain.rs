@@ -65,7 +65,7 @@ pub(crate) async fn before(
             Ok(overlapping) => found.extend(overlapping),
             // A stream may have been made because the ledger lost chains of the old one.
             Err(OwnerError::Halt(halt)) => {
-                tracing::warn!(%chain, %halt, "copies of what this chain accepted can't be told");
+                tracing::warn!(ancestor = %chain, %halt, "copies of what this chain accepted can't be told");
             }
             Err(error) => return Err(error),
         }

@@ -30,7 +30,7 @@ use budget::Budget;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
 use metrics::METRICS;
-use ownership::{Shards, Stage, Succession};
+use ownership::{Notes, Shards, Stage, Succession};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
@@ -78,11 +78,13 @@ impl Deduper {
         let Deduper { parts, overflow, ready } = self;
         metrics::show_bounds(parts.budget.ids_max());
         let (ledger, owned) = (parts.ledger.clone(), Owned::default());
+        let (raw, env) = (parts.raw.clone(), parts.env.clone());
         let retention = Retention::new(&parts, overflow, owned.clone());
         let owners = Owners { parts, owned };
         SUCCESSION.check(&owners, &*ledger).await?;
+        let notes = Notes::compare(ChainId::RAW, &raw, &ledger, &env).await?;
         let keeper = Keeper::new(ledger, Arc::new(Shards::new(owners, ready)), terms);
-        tokio::try_join!(keeper.run(stop.clone()), retention.run(stop))?;
+        tokio::try_join!(keeper.run(stop.clone()), retention.run(stop.clone()), Notes::keep(notes, stop))?;
         Ok(())
     }
 }
@@ -96,6 +98,8 @@ struct Owners {
 
 #[async_trait]
 impl Stage for Owners {
+    const NAME: &'static str = "dedup";
+
     fn stream(&self) -> &dyn Stream {
         &*self.parts.raw
     }

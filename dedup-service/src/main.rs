@@ -4,7 +4,7 @@ use backend::Backend;
 use clap::Parser;
 use dedup_service::{Config, Deduper, Waits};
 use service::metrics::push::Pushing;
-use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
+use service::{Env, Health, Misconfigured, Process, Tasks, process, tasks, traces};
 use std::process::ExitCode;
 
 const SERVICE: &str = "dedup-service";
@@ -48,10 +48,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let overflow = backend.overflow().await?.and_then(|overflow| overflow.retention).unwrap_or_default();
     let terms = backend.terms("dedup", &env);
     let deduper = Deduper::new(dedup, raw, clean, ledger, overflow, env, &health).map_err(Misconfigured::because)?;
-    let mut tasks = Tasks::default();
+    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
     tasks.spawn("dedup", |stop| deduper.run(terms, stop));
     backend.watch(&mut tasks);
-    let outcome = process.run(SERVICE, health, tasks).await;
+    let outcome = process.run(SERVICE, health, tasks, signal).await;
     tokio::join!(pushing.close(), spans.close());
     outcome
 }

@@ -277,6 +277,7 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
+        METRICS.stage.read(page.lag);
         self.note_lag(page.lag).await;
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
@@ -292,8 +293,8 @@ impl Owner {
     async fn note_lag(&mut self, behind: Duration) {
         let oldest = self.outbox.iter().map(|forward| forward.arrived_at).min();
         let lag = oldest.map_or(behind, |arrived_at| behind.max(ownership::age(arrived_at, self.parts.env.now())));
-        let share = self.lag.note(&*self.parts.raw, &self.shard.id, lag).await;
-        METRICS.stage.read(&self.shard.id, lag, share);
+        let share = self.lag.note(&*self.parts.raw, lag).await;
+        METRICS.stage.lags(&self.shard.id, lag, share);
     }
 
     async fn decide(&mut self, stop: &Stop) -> Result<(), OwnerError> {
@@ -429,7 +430,7 @@ impl Owner {
         let entry = Decision { end: true, ..self.state.settle() };
         self.append(entry).await?;
         self.parts.raw.consumed(&self.shard.id, &self.state.position).await;
-        tracing::info!(shard = %self.shard.id, "the shard is closed and everything of it is forwarded");
+        tracing::info!("the shard is closed and everything of it is forwarded");
         Ok(())
     }
 }
@@ -483,7 +484,7 @@ async fn begin(parts: &Parts, shard: &Shard, chain: &ChainId) -> Result<DedupGen
                 return Err(OwnerError::ParentRuns(parent));
             }
             if goes_on && chain::genesis(&*parts.ledger, &parent).await?.is_none() {
-                tracing::warn!(shard = %shard.id, %parent, "the shard begins without its parent, which nobody has read");
+                tracing::warn!(%parent, "the shard begins without its parent, which nobody has read");
                 continue;
             }
         }

@@ -70,9 +70,12 @@ FAULTS = [
     Fault("infrastructure/observability.tf", "    compaction-not-done = {", "    night-not-done = {", "compaction-behind.md does not name alarm night-not-done"),
     Fault("infrastructure/observability.tf", 'runbook     = "quarantine-surge"', 'runbook     = "hole"', "no alarm of CloudWatch names quarantine-surge.md"),
     Fault("forebay/src/audit/watch.rs", "        in_flight,\n        missing,\n", "        missing,\n", "the line 'the chains were read' has no in_flight"),
+    Fault("forebay/src/audit/watch.rs", "        in_flight,\n        missing,\n", "        on_the_way = in_flight,\n        missing,\n", "the line 'the chains were read' has no in_flight"),
     Fault(f"{CHART}/values/small.yaml", "  writeKeysSecret: forebay-write-keys\n", "", "takes events from anybody", "rendered.py small"),
-    Fault(f"{CHART}/templates/network.yaml", 'include "forebay.traced" $context', '""', "no network policy lets it out to http://collector", "rendered.py telemetry"),
+    Fault(f"{CHART}/templates/network.yaml", 'include "forebay.collector" $context', '""', "no network policy lets it out to http://collector", "rendered.py telemetry"),
     Fault(f"{CHART}/templates/_pod.tpl", "FOREBAY_TRACE_SAMPLE", "FOREBAY_TRACE_SHARE", "has no setting FOREBAY_TRACE_SHARE", "rendered.py telemetry"),
+    Fault(f"{CHART}/templates/network.yaml", 'include "forebay.collector" $context', 'include "forebay.traced" $context', "forebay-compactor: no network policy lets it out", "rendered.py telemetry"),
+    Fault(f"{CHART}/templates/_pod.tpl", '  {{- if include "forebay.traced" . }}', '  {{- if include "forebay.collector" . }}', "has no setting FOREBAY_TRACE_SAMPLE", "rendered.py telemetry"),
     Fault("deploy/Dockerfile", "rust:1.95-slim-bookworm", "rust:latest", "DL3007", "hadolint"),
 ]
 

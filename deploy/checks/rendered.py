@@ -43,10 +43,16 @@ def flags_of(service: str) -> set[str]:
     return {f"--{field.replace('_', '-')}" for field in re.findall(r"^    pub (\w+):", sources_of(service), re.M)}
 
 
-def pod_of(thing: dict) -> dict | None:
+def template_of(thing: dict) -> dict | None:
+    """What pods are made from, where there are any."""
     if thing["kind"] == "CronJob":
-        return thing["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    return thing["spec"]["template"]["spec"] if thing["kind"] == "Deployment" else None
+        return thing["spec"]["jobTemplate"]["spec"]["template"]
+    return thing["spec"]["template"] if thing["kind"] == "Deployment" else None
+
+
+def pod_of(thing: dict) -> dict | None:
+    template = template_of(thing)
+    return template and template["spec"]
 
 
 def check_pod(name: str, pod: dict) -> list[str]:
@@ -81,7 +87,7 @@ def check_collector(things: list[dict]) -> list[str]:
     wrong = []
     for thing, pod in pods(things):
         endpoint = settings_given(pod).get("FOREBAY_OTLP_ENDPOINT")
-        labels = thing["spec"]["template"]["metadata"]["labels"] if endpoint else {}
+        labels = template_of(thing)["metadata"]["labels"]
         own = [policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels.items()]
         ports = {port["port"] for policy in own for rule in policy["egress"] for port in rule["ports"]}
         if endpoint and int(endpoint.rsplit(":", 1)[1]) not in ports:

@@ -2,6 +2,7 @@
 
 pub mod acked;
 pub mod audit;
+pub mod backfill;
 mod background;
 pub mod bench;
 pub mod compact;

@@ -1,7 +1,7 @@
 //! The `forebay` binary: what people start.
 
 use clap::{Parser, Subcommand};
-use forebay::{audit, bench, compact, cost, forward_again, generate, quarantine, setup, up};
+use forebay::{audit, backfill, bench, compact, cost, forward_again, generate, quarantine, setup, up};
 use service::telemetry::{self, LogFormat};
 use service::{Env, Stop, files, memory, process, tasks};
 use std::process::ExitCode;
@@ -30,6 +30,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Compact(compact::CompactArgs),
     ForwardAgain(forward_again::ForwardArgs),
+    Backfill(backfill::BackfillArgs),
     Quarantine(quarantine::QuarantineArgs),
     Bench(bench::BenchArgs),
     Cost(cost::CostArgs),
@@ -57,7 +58,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let env = Env::system();
     match command {
-        Command::Up(args) => up::run(args, env, tasks::signal()).await.map(|()| ExitCode::SUCCESS),
+        Command::Up(args) => up::run(args, env, tasks::signal).await.map(|()| ExitCode::SUCCESS),
         Command::Generate(args) => {
             let summary = generate::run(args, env, stop_on_signal()).await?;
             print!("{summary}");
@@ -78,6 +79,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Compact(args) => Box::pin(compact::run(args, env)).await.map(|()| ExitCode::SUCCESS),
         Command::ForwardAgain(args) => Box::pin(forward_again::run(args, env)).await.map(|()| ExitCode::SUCCESS),
+        Command::Backfill(args) => Box::pin(backfill::run(args, env, stop_on_signal())).await.map(code),
         Command::Quarantine(args) => Box::pin(quarantine::run(args, env, stop_on_signal())).await.map(code),
         Command::Setup(args) => Box::pin(setup::run(args, env)).await.map(|()| ExitCode::SUCCESS),
         Command::Cost(args) => {
@@ -95,10 +97,10 @@ fn code(is_clean: bool) -> ExitCode {
 /// A stop that Ctrl-C or SIGTERM signals.
 fn stop_on_signal() -> Stop {
     let stop = Stop::new();
-    let signalled = stop.clone();
+    let (signalled, signal) = (stop.clone(), tasks::signal());
     // Ends with the process; nothing waits for it.
     drop(tokio::spawn(async move {
-        tasks::signal().await;
+        signal.await;
         signalled.cancel();
     }));
     stop

@@ -19,7 +19,7 @@ use ledger::keeper::Terms;
 use service::metrics;
 use service::metrics::push::Pushing;
 use service::settings::duration;
-use service::{Env, Health, Stop, Tasks};
+use service::{Env, Health, Misconfigured, Stop, Tasks};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,8 +61,10 @@ pub struct UpArgs {
     pub compactor: compactor::Config,
 }
 
-/// Runs until `signal`, then drains stage by stage: nothing is left to redo.
-pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// Runs until a signal, for which `listen` listens from before anybody is told that the pipeline is up; then drains stage by
+/// stage: nothing is left to redo.
+pub async fn run<S: Future<Output = ()>>(args: UpArgs, env: Env, listen: impl FnOnce() -> S) -> anyhow::Result<()> {
+    args.gateway.check_grace(args.shutdown_grace).map_err(Misconfigured::because)?;
     let env = env.traced(&args.traces, "forebay-up")?;
     let http = bind(args.gateway.http_addr, "--http-addr").await?;
     let grpc = bind(args.gateway.grpc_addr, "--grpc-addr").await?;
@@ -108,6 +110,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
         ready: health.part("conservation"),
     };
 
+    let signal = listen();
     print!("{greeting}");
     let terms = |stage: &str| Terms::alone(format!("{stage}-{}", env.nonce()));
     let mut tasks = Tasks::default();
@@ -137,7 +140,7 @@ pub async fn run(args: UpArgs, env: Env, signal: impl Future<Output = ()>) -> an
     let outcome = tokio::select! {
         outcome = tasks.run_until(signal, args.shutdown_grace) => outcome,
         // The stages behind the gateway can't drain without the log.
-        error = lost(&store, LAST_ANSWERS + args.gateway.drain_timeout) => Err(error),
+        error = lost(&store, LAST_ANSWERS + args.gateway.drain_notice + args.gateway.drain_timeout) => Err(error),
     };
     tokio::task::spawn_blocking(move || store.close()).await?;
     tokio::join!(pushing.close(), traces.close());

@@ -43,7 +43,7 @@ def given_to(module: Block) -> set[str]:
     """Settings that a service gets, those in the locals that its own refer to included."""
     of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
     text = module.arguments["environment"] + module.arguments.get("secrets", "")
-    for name in ("traced", "draining", "environment"):
+    for name in ("traced", "pushed", "draining", "environment"):
         text = text.replace(f"local.{name}", of_locals[name])
     return set(re.findall(r"FOREBAY_\w+", text))
 
@@ -58,7 +58,7 @@ def check_settings() -> list[str]:
 def check_traced() -> list[str]:
     """Whoever is told of the collector is let out to it, and nobody else is."""
     of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
-    let_out = set(strings(of_locals["traced_services"]))
+    let_out = {service for name in ("traced_services", "pushed_services") for service in strings(of_locals[name])}
     told = {service for service, module in modules().items() if "FOREBAY_OTLP_ENDPOINT" in given_to(module)}
     return [f"services.tf: {service} is told of a collector or let out to it, and not both" for service in sorted(let_out ^ told)]
 

@@ -167,12 +167,12 @@ OBJECTS = {
 # What each service may write to in the ledger: partitions, by their keys. All that is written or deleted must be in here.
 PARTITIONS = {
     "dedup-service": {
-        "LedgerEntries": (["chain/dedup/*", "chain/void/*", "chains", "leases"], {"dynamodb:PutItem"}),
+        "LedgerEntries": (["chain/dedup/*", "chain/raw/*", "chain/void/*", "chains", "leases"], {"dynamodb:PutItem"}),
         "LedgerTrim": (["chain/dedup/*"], {"dynamodb:BatchWriteItem"}),
         "Leases": (["leases"], {"dynamodb:DeleteItem"}),
     },
     "writer-service": {
-        "LedgerEntries": (["chain/writer/*", "chains", "leases"], {"dynamodb:PutItem"}),
+        "LedgerEntries": (["chain/clean/*", "chain/writer/*", "chains", "leases"], {"dynamodb:PutItem"}),
         "Leases": (["leases"], {"dynamodb:DeleteItem"}),
     },
     "compactor": {

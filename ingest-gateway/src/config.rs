@@ -5,6 +5,7 @@ use crate::flush::Patience;
 use crate::keys::{Keys, WriteKey};
 use crate::overflow::Overflow;
 use crate::tls::Identity;
+use anyhow::ensure;
 use schema::validate::{ORIGINAL_BYTES_MAX, Rules};
 use service::settings;
 use std::net::SocketAddr;
@@ -125,6 +126,11 @@ pub struct Config {
     #[arg(long, env = "FOREBAY_FLUSHES_MAX", default_value = "2", value_parser = flushes)]
     pub flushes_max: usize,
 
+    /// How long the gateway goes on taking requests once it is asked to stop, while it already says that it is not ready:
+    /// what sends to it has to see that. With --drain-timeout it is a part of --shutdown-grace
+    #[arg(long, env = "FOREBAY_DRAIN_NOTICE", default_value = "0s", value_parser = settings::duration)]
+    pub drain_notice: Duration,
+
     /// How long open connections may take to finish once the gateway stops
     #[arg(long, env = "FOREBAY_DRAIN_TIMEOUT", default_value = "10s", value_parser = settings::duration)]
     pub drain_timeout: Duration,
@@ -155,6 +161,18 @@ impl Config {
              raise that limit (ulimit -Hn, LimitNOFILE=), or lower the settings"
         );
         Config { connections_max: http, grpc_connections_max: grpc, ..self }
+    }
+
+    /// # Errors
+    /// A notice that leaves connections less time to finish than they may take, within the process's `grace`.
+    pub fn check_grace(&self, grace: Duration) -> anyhow::Result<()> {
+        let Config { drain_notice, drain_timeout, .. } = self;
+        ensure!(
+            drain_notice.is_zero() || *drain_notice + *drain_timeout < grace,
+            "--drain-notice {drain_notice:?} and --drain-timeout {drain_timeout:?} leave nothing of --shutdown-grace \
+             {grace:?}: raise that, and the orchestrator's own patience"
+        );
+        Ok(())
     }
 
     /// How long records wait for the stream, and for the queue next to it.
@@ -257,6 +275,18 @@ mod tests {
             let error = parse(&args).expect_err("nonsense");
             assert!(error.contains(args[0]), "{error}");
         }
+    }
+
+    #[test]
+    fn a_notice_and_the_drain_after_it_fit_into_the_grace() {
+        let fits = |args: &[&str], grace: u64| {
+            let checked = parse(args).expect("settings").check_grace(Duration::from_secs(grace));
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(fits(&[], 5), Ok(()), "without a notice a drain may be cut short, as ever");
+        assert_eq!(fits(&["--drain-notice", "5s"], 16), Ok(()));
+        let refused = fits(&["--drain-notice", "5s"], 15).expect_err("nothing is left");
+        assert!(["--drain-notice", "--drain-timeout", "--shutdown-grace"].iter().all(|name| refused.contains(name)));
     }
 
     #[test]

@@ -42,6 +42,7 @@ use pack::Packer;
 use service::{Env, Health, Stop};
 use shards::ShardMap;
 use std::sync::Arc;
+use std::time::Duration;
 use stream::Stream;
 use tls::Identity;
 use tokio::net::TcpListener;
@@ -116,8 +117,11 @@ impl Gateway {
         Gateway { admin_is_elsewhere, ..self }
     }
 
-    /// Serves until `stop`, then drains: accepts nothing more, finishes the requests at hand, makes durable what it took.
+    /// Serves until `stop`, then drains: says that it is not ready, and after the notice accepts nothing more, finishes the
+    /// requests at hand, makes durable what it took.
     pub async fn run(self, http: TcpListener, grpc: TcpListener, stop: Stop) -> anyhow::Result<()> {
+        let (asked, stop) = (stop, Stop::new());
+        let notice = give_notice(self.health.clone(), self.config.drain_notice, asked.clone(), stop.clone());
         let Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere } =
             self;
         let publisher = Publisher {
@@ -136,12 +140,13 @@ impl Gateway {
         let routes = health.part("raw stream's shards");
         let others = http::others(health.clone(), admin_is_elsewhere);
         let front = Arc::new(Front::new(config, keys.clone(), acceptor, budget, others));
-        shards.look_up_first(stop.clone()).await;
+        shards.look_up_first(asked).await;
         tracing::info!(http = ?http.local_addr()?, grpc = ?grpc.local_addr()?, "taking events");
         let closing = Stop::new();
         let serve = async {
             let _packer_closes_after_the_servers = closing.clone().drop_guard();
             tokio::try_join!(
+                notice,
                 http::serve(http, front, tls, stop.clone()),
                 grpc::serve(grpc, publisher, manners, health, stop.clone()),
                 shards.keep_fresh(routes, stop.clone()),
@@ -156,6 +161,15 @@ impl Gateway {
         tokio::try_join!(serve, packed)?;
         Ok(())
     }
+}
+
+/// Once it is `asked` to, says that the process drains; and has the gateway `stop` when whoever sends had the time to see it.
+async fn give_notice(health: Health, time: Duration, asked: Stop, stop: Stop) -> anyhow::Result<()> {
+    asked.cancelled().await;
+    health.drain();
+    tokio::time::sleep(time).await;
+    stop.cancel();
+    Ok(())
 }
 
 async fn drained(drainer: Option<Drainer>, stop: Stop) -> anyhow::Result<()> {

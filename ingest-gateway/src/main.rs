@@ -5,7 +5,7 @@ use backend::{Backend, Kept};
 use clap::Parser;
 use ingest_gateway::{Config, FILES_RESERVED, Gateway, Overflow};
 use service::metrics::push::Pushing;
-use service::{Env, Health, Misconfigured, Process, Tasks, process, traces};
+use service::{Env, Health, Misconfigured, Process, Tasks, process, tasks, traces};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -48,13 +48,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
     let raw = backend.raw().await?;
+    gateway.check_grace(process.shutdown_grace).map_err(Misconfigured::because)?;
     let gateway = gateway.leaving_files(FILES_RESERVED);
     let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;
     let gateway = gateway.with_admin_elsewhere(process.admin_addr.is_some());
-    let mut tasks = Tasks::default();
+    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
     backend.watch(&mut tasks);
-    let outcome = process.run(SERVICE, health, tasks).await;
+    let outcome = process.run(SERVICE, health, tasks, signal).await;
     tokio::join!(pushing.close(), spans.close());
     outcome
 }

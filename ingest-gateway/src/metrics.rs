@@ -6,7 +6,7 @@ use crate::budget::Budget;
 use crate::surge::Sources;
 use axum::http::StatusCode;
 use prometheus::core::Collector;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use schema::Reason;
 use service::metrics::{Bound, Level, Set, show_bound};
 use std::sync::{Arc, LazyLock};
@@ -23,6 +23,25 @@ const SOURCE: &str = "source";
 const SHOWN: [StatusCode; 3] =
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
 
+/// What is read from files that may change meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reloaded {
+    Certificate,
+    Keys,
+}
+
+impl Reloaded {
+    const ALL: [Reloaded; 2] = [Reloaded::Certificate, Reloaded::Keys];
+
+    /// As its label has it.
+    fn name(self) -> &'static str {
+        match self {
+            Reloaded::Certificate => "certificate",
+            Reloaded::Keys => "keys",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
     accepted: IntCounterVec,
@@ -37,6 +56,7 @@ pub(crate) struct Metrics {
     pub(crate) ack_seconds: Histogram,
     pub(crate) connections: IntGauge,
     pub(crate) in_flight_bytes: IntGauge,
+    pub(crate) reload_failed: IntGaugeVec,
     pub(crate) flushes: IntCounter,
     pub(crate) records: IntCounter,
     pub(crate) record_bytes: IntCounter,
@@ -99,6 +119,11 @@ impl Metrics {
         drop(Events::of(&self.accepted, &self.quarantined, source));
     }
 
+    /// Whether the file of this could be used when it was last looked at.
+    pub(crate) fn reloaded(&self, what: Reloaded, could_be_used: bool) {
+        self.reload_failed.with_label_values(&[what.name()]).set(i64::from(!could_be_used));
+    }
+
     /// What each source has sent, as it is counted here.
     pub(crate) fn sources(&self) -> Sources {
         let mut sources = Sources::new();
@@ -126,6 +151,10 @@ impl Metrics {
         let accepted = set.counters("events_accepted_total", &[SOURCE], "Valid events, durable");
         let help = "Invalid events, durable in quarantine";
         let quarantined = set.counters("events_quarantined_total", &["reason", SOURCE], help);
+        let help =
+            "1 while the file of this can't be used, and what was read before is still in use: `certificate`, `keys`";
+        let reload_failed = set.gauges("reload_failed", &["what"], help);
+        Reloaded::ALL.iter().for_each(|what| drop(reload_failed.with_label_values(&[what.name()])));
         Metrics {
             anybody: Events::of(&accepted, &quarantined, ANY),
             accepted,
@@ -137,6 +166,7 @@ impl Metrics {
             ack_seconds: set.histogram("ack_seconds", &SECONDS, "From the body's last byte to everything durable"),
             connections: set.gauge("connections", "Open connections"),
             in_flight_bytes: set.gauge("in_flight_bytes", "Bytes of requests that are held now"),
+            reload_failed,
             flushes: set.counter("flushes_total", "Appends to the raw stream"),
             records: set.counter("records_total", "Records that became durable"),
             record_bytes: set.counter("record_bytes_total", "Bytes of records that became durable"),

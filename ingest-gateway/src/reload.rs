@@ -1,6 +1,7 @@
 //! Files that may change while the gateway runs: certificate and write keys.
 
 use crate::keys::Keys;
+use crate::metrics::{METRICS, Reloaded};
 use crate::tls::Identity;
 use anyhow::{Context, ensure};
 use service::Stop;
@@ -30,8 +31,43 @@ pub(crate) async fn keep_fresh(identity: Option<Arc<Identity>>, keys: Arc<Keys>,
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let certificate = identity.as_ref().map_or(Ok(()), |identity| identity.reload());
-        for error in [certificate, keys.reload()].into_iter().filter_map(Result::err) {
-            tracing::warn!(error = format!("{error:#}"), "going on with what was read before");
+        tell(Reloaded::Certificate, certificate);
+        tell(Reloaded::Keys, keys.reload());
+    }
+}
+
+fn tell(what: Reloaded, outcome: anyhow::Result<()>) {
+    METRICS.reloaded(what, outcome.is_ok());
+    if let Err(error) = outcome {
+        tracing::warn!(error = format!("{error:#}"), "going on with what was read before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether it is shown that the file of this can't be used, once it has been looked at again.
+    async fn is_shown_as_failed(what: &str) -> bool {
+        tokio::time::sleep(INTERVAL * 2).await;
+        METRICS.reload_failed.with_label_values(&[what]).get() == 1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_used_is_shown_until_it_can_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys");
+        let write = |text: &str| std::fs::write(&path, text).expect("a file");
+        write("web=0123456789abcdef\n");
+        let keys = Keys::load(Vec::new(), Some(path.clone())).expect("a key");
+        let stop = Stop::new();
+        let looking = tokio::spawn(keep_fresh(None, keys, stop.clone()));
+        for (text, is_unusable) in [("web=short\n", true), ("web=0123456789abcdef-new\n", false)] {
+            write(text);
+            assert_eq!(is_shown_as_failed("keys").await, is_unusable, "{text}");
+            assert!(!is_shown_as_failed("certificate").await);
         }
+        stop.cancel();
+        looking.await.expect("it does not panic").expect("it was asked to end");
     }
 }

@@ -30,6 +30,7 @@
 mod heads;
 mod item;
 mod leases;
+mod refusals;
 mod registry;
 mod requests;
 mod slots;
@@ -44,6 +45,7 @@ use aws::{Aws, Calls, Failure, Meter};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use heads::Heads;
+use refusals::Refusals;
 use schema::ChainId;
 use std::fmt;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ pub struct DynamoLedger {
     calls: Calls,
     meter: Meter,
     heads: Heads,
+    refusals: Refusals,
     /// Numbers the changes of leases that are made here.
     changes: Arc<AtomicU64>,
 }
@@ -79,6 +82,7 @@ impl DynamoLedger {
             calls: aws.calls.clone(),
             meter: aws.meter.clone(),
             heads: Heads::default(),
+            refusals: Refusals::default(),
             changes: Arc::default(),
         }
     }

@@ -137,6 +137,16 @@ pub struct Patience {
     pub attempts_max: u32,
 }
 
+/// How an owner waits for the ledger: five seconds of silence are an outage, and whoever comes next goes on.
+pub const PATIENCE: Patience = Patience { pause: Duration::from_millis(100), attempts_max: 50 };
+
+impl Patience {
+    /// How long after the first attempt the last one begins at most.
+    pub fn longest(&self) -> Duration {
+        self.pause * self.attempts_max
+    }
+}
+
 /// Appends until it is decided: done, taken, or out of patience (PROTOCOL rule 2).
 ///
 /// # Errors
@@ -149,7 +159,7 @@ pub async fn append_until_decided(
     entry: Entry,
     patience: Patience,
 ) -> Result<(), LedgerError> {
-    let until = Instant::now() + patience.pause * patience.attempts_max;
+    let until = Instant::now() + patience.longest();
     let mut attempt = 1;
     loop {
         match ledger.append(chain, number, entry.clone()).await {

@@ -2,7 +2,6 @@
 //!
 //! **Share**: the lag of a reader as a part of the retention. At 1, what it has not read begins to go.
 
-use schema::ShardId;
 use std::time::Duration;
 use stream::{ReadError, Stream};
 use tokio::time::{Instant, timeout};
@@ -40,15 +39,15 @@ enum Asks {
 impl Lag {
     /// Warns once for each time the lag comes near to what `stream` keeps, and has it keep records for longer where it is
     /// nearer still. Gives the share; 0 where a stream keeps what nobody has read.
-    pub async fn note(&mut self, stream: &dyn Stream, shard: &ShardId, lag: Duration) -> f64 {
+    pub async fn note(&mut self, stream: &dyn Stream, lag: Duration) -> f64 {
         let Some(retention) = stream.kept_for() else { return 0.0 };
         let share = lag.as_secs_f64() / retention.as_secs_f64();
         let asks = self.judge(share, Instant::now());
         if asks >= Asks::Warning {
-            tracing::warn!(%shard, ?lag, ?retention, "reading is far behind: add workers before records go unread");
+            tracing::warn!(?lag, ?retention, "reading is far behind: add workers before records go unread");
         }
         if asks == Asks::Raise {
-            raise(stream, shard, retention).await;
+            raise(stream, retention).await;
         }
         share
     }
@@ -67,12 +66,12 @@ impl Lag {
     }
 }
 
-async fn raise(stream: &dyn Stream, shard: &ShardId, retention: Duration) {
+async fn raise(stream: &dyn Stream, retention: Duration) {
     let late = |_| Err(ReadError::Unavailable(format!("no answer within {RAISE_TIMEOUT:?}")));
     match timeout(RAISE_TIMEOUT, stream.keep_longer(retention)).await.unwrap_or_else(late) {
-        Ok(raised) if raised > retention => tracing::warn!(%shard, ?retention, ?raised, "retention was raised"),
-        Ok(_) => tracing::error!(%shard, ?retention, "--raise-retention allows no more: raise it by hand"),
-        Err(error) => tracing::error!(%shard, %error, "retention can't be raised, trying again"),
+        Ok(raised) if raised > retention => tracing::warn!(?retention, ?raised, "retention was raised"),
+        Ok(_) => tracing::error!(?retention, "--raise-retention allows no more: raise it by hand"),
+        Err(error) => tracing::error!(%error, "retention can't be raised, trying again"),
     }
 }
 

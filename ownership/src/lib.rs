@@ -6,6 +6,7 @@
 mod error;
 mod lag;
 pub mod metrics;
+mod notes;
 mod orphans;
 mod reading_on;
 mod stage;
@@ -14,19 +15,18 @@ mod tip;
 
 pub use error::OwnerError;
 pub use lag::{Lag, age};
+pub use notes::Notes;
 pub use reading_on::ReadingOn;
 pub use stage::{Shards, Stage};
 pub use succession::Succession;
 pub use tip::{recall_tip, should_say_anew, tip_at};
 
-use ledger::Patience;
+pub use ledger::PATIENCE;
+
 use std::time::Duration;
 
 /// An owner that has not loaded or appended for this long may not trust its memory (PROTOCOL rule 4).
 pub const MEMORY_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Pause before something that failed is tried again.
-pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
-/// How an owner waits for the ledger: five seconds of silence are an outage, and whoever comes next goes on.
-pub const PATIENCE: Patience = Patience { pause: RETRY_PAUSE, attempts_max: 50 };
+pub const RETRY_PAUSE: Duration = PATIENCE.pause;

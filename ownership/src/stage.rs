@@ -5,15 +5,19 @@ use crate::orphans::Orphans;
 use async_trait::async_trait;
 use ledger::keeper::{Ending, Failure, Work};
 use schema::{ChainId, ShardId};
-use service::{Part, Stop};
+use service::{Part, Stop, telemetry};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 use stream::{Shard, Stream};
+use tracing::Instrument;
 
 /// What is done with the shards of a stream.
 #[async_trait]
 pub trait Stage: Send + Sync + fmt::Debug + 'static {
+    /// As log lines call it.
+    const NAME: &'static str;
+
     fn stream(&self) -> &dyn Stream;
 
     fn chain_of(&self, shard: &ShardId) -> ChainId;
@@ -98,6 +102,18 @@ impl<S: Stage> Shards<S> {
         Ok(has_ended)
     }
 
+    /// Every line that is logged meanwhile says whose it is.
+    async fn own(&self, shard: Shard, chain: &str, stop: Stop) -> Result<Ending, OwnerError> {
+        let owner = telemetry::owner(S::NAME, shard.id.as_str(), chain);
+        let work = async {
+            tracing::info!("the shard is owned here from now on");
+            let ending = self.stage.own(shard, stop).await;
+            tracing::info!("the shard is let go");
+            ending
+        };
+        work.instrument(owner).await
+    }
+
     fn ended(&self) -> MutexGuard<'_, BTreeSet<ShardId>> {
         self.ended.lock().expect("nobody panics while holding it")
     }
@@ -125,7 +141,7 @@ impl<S: Stage> Work for Shards<S> {
     async fn run(&self, piece: &str, stop: Stop) -> Result<Ending, Failure> {
         let shards = self.shards().await?;
         match shards.into_iter().find(|shard| self.piece_of(shard) == piece) {
-            Some(shard) => Ok(self.stage.own(shard, stop).await?),
+            Some(shard) => Ok(self.own(shard, piece, stop).await?),
             None => Err(Failure::Again(format!("the stream no longer lists the shard of {piece}"))),
         }
     }

@@ -26,6 +26,8 @@ struct Idle {
 
 #[async_trait]
 impl Stage for Idle {
+    const NAME: &'static str = "idle";
+
     fn stream(&self) -> &dyn Stream {
         &self.stream
     }

@@ -28,6 +28,8 @@ struct Idle {
 
 #[async_trait]
 impl Stage for Idle {
+    const NAME: &'static str = "idle";
+
     fn stream(&self) -> &dyn stream::Stream {
         &self.stream
     }

@@ -58,6 +58,10 @@ impl ChainId {
     pub const WRITER: &str = "writer/";
     pub const PLAN: &str = "plan/";
 
+    /// What the names of chains start with that say what a raw stream is set to, and a clean one; its incarnation follows.
+    pub const RAW: &str = "raw/";
+    pub const CLEAN: &str = "clean/";
+
     /// The chain of decisions of a raw shard.
     pub fn dedup(incarnation: &str, shard: &ShardId, epoch: u32) -> ChainId {
         ChainId::new(format!("{}{incarnation}/{shard}/{epoch}", Self::DEDUP))

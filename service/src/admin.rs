@@ -36,13 +36,11 @@ fn checks(health: Health, told: fn(&[(String, String)]) -> String) -> Router {
 /// Once `stop` is signalled the process is no longer ready, and goes on saying so while it drains.
 pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: Stop) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let draining = health.part("process");
-    draining.ready();
     let said = report_to_grpc(health.clone(), reporter, vec![service.to_owned()], stop.clone());
-    let router = tonic::service::Routes::new(health_service).into_axum_router().merge(routes(health));
+    let router = tonic::service::Routes::new(health_service).into_axum_router().merge(routes(health.clone()));
     let not_ready = async {
         stop.cancelled().await;
-        draining.not_ready("draining");
+        health.drain();
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -1,19 +1,34 @@
 //! Whether this process can do its work now, and if not, why.
 //!
-//! **Part**: one thing that must be well, named. The process is **ready** when all its parts are.
+//! **Part**: one thing that must be well, named. The process is **ready** when all its parts are, and when it does not drain.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
+/// The part that stands for the process as a whole, which is well until it drains.
+const PROCESS: &str = "process";
+
 /// Readiness of all parts of a process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<String>>>>,
     changed: Arc<watch::Sender<u64>>,
 }
 
+impl Default for Health {
+    fn default() -> Health {
+        let parts = BTreeMap::from([(PROCESS.to_string(), None)]);
+        Health { parts: Arc::new(Mutex::new(parts)), changed: Arc::default() }
+    }
+}
+
 impl Health {
+    /// The process takes no more work, or soon will not, and never will again.
+    pub fn drain(&self) {
+        self.set(PROCESS, Some("draining".to_string()));
+    }
+
     /// A part that starts out not ready, because it is starting.
     pub fn part(&self, name: &str) -> Part {
         let part = Part { name: name.to_string(), health: self.clone() };

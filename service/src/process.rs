@@ -6,6 +6,7 @@ use crate::{Health, Stop, Tasks, admin, files, memory, metrics, tasks};
 use anyhow::{Context, ensure};
 use clap::Args;
 use std::fmt;
+use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -63,13 +64,20 @@ impl Process {
         Ok(true)
     }
 
-    /// Runs the tasks of `service` until a signal, and shows the process's health meanwhile.
+    /// Runs the tasks of `service` until `signal`, and shows the process's health meanwhile. Who listens for signals before
+    /// there are tasks misses none that comes while they start.
     ///
     /// # Errors
     /// As [`Tasks::run_until`], and an address that can't be had.
-    pub async fn run(&self, service: &str, health: Health, tasks: Tasks) -> anyhow::Result<()> {
+    pub async fn run(
+        &self,
+        service: &str,
+        health: Health,
+        tasks: Tasks,
+        signal: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let _shown = self.show(service, health, tasks.stop()).await?;
-        tasks.run_until(tasks::signal(), self.shutdown_grace).await
+        tasks.run_until(signal, self.shutdown_grace).await
     }
 
     /// Shows the health of `service` on its admin address, if it has one, until what this gives is dropped. Once `stop` is

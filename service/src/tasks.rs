@@ -97,13 +97,20 @@ fn judge(ended: Result<(String, anyhow::Result<()>), tokio::task::JoinError>, ea
     Ok(())
 }
 
-/// Resolves on Ctrl-C or SIGTERM.
-pub async fn signal() {
+/// Listens for Ctrl-C and SIGTERM from now on; what this gives resolves on the first of either. Until then, both end the
+/// process at once.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn signal() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("the process may listen for SIGTERM");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the process may listen for Ctrl-C");
+    async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 
@@ -136,6 +143,14 @@ mod tests {
             Ok(())
         });
         assert!(tasks.run_until(async {}, GRACE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_comes_before_anybody_waits_for_it_is_not_missed() {
+        let signalled = signal();
+        let process = rustix::process::getpid();
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("its own process");
+        signalled.await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ mod watch;
 pub use error::KinesisError;
 pub use setup::{Capacity, create};
 
-use crate::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use crate::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
 use api::Api;
 use append::Appender;
 use async_trait::async_trait;
@@ -63,6 +63,11 @@ pub struct KinesisOptions {
     /// Incarnations of streams that this one takes the place of: its readers go on although chains of theirs have no END.
     /// As above, a person's decision.
     pub accept_made_again: Vec<String>,
+    /// What streams have become, each with the name of its stream: their readers go on although they were something else. As
+    /// above, a person's decision.
+    pub accept_changed: Vec<(String, String)>,
+    /// Readers that begin at the start of a shard begin with what arrived then or later, in Unix microseconds.
+    pub since: Option<i64>,
     /// Up to where [`Stream::keep_longer`] raises retention.
     pub retention_max: Duration,
 }
@@ -80,6 +85,8 @@ impl KinesisOptions {
             accept_trimmed: Vec::new(),
             accept_gone: Vec::new(),
             accept_made_again: Vec::new(),
+            accept_changed: Vec::new(),
+            since: None,
             retention_max: Duration::ZERO,
         }
     }
@@ -95,6 +102,7 @@ pub struct KinesisStream {
     retention_max: Duration,
     accept_gone: Vec<ShardId>,
     accept_made_again: Vec<String>,
+    accept_changed: Vec<(String, String)>,
     lineage: Arc<Lineage>,
     appender: Appender,
     reader: Reader,
@@ -114,7 +122,7 @@ impl KinesisStream {
     pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
         let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, .. } = options;
         let KinesisOptions { watch_every, retention_max, poll_min, poll_max, .. } = options;
-        let KinesisOptions { accept_gone, accept_made_again, .. } = options;
+        let KinesisOptions { accept_gone, accept_made_again, accept_changed, since, .. } = options;
         let polling = read::Polling { min: poll_min, max: poll_max };
         let api = Api::new(aws, name);
         let described = api.describe().await?;
@@ -124,7 +132,8 @@ impl KinesisStream {
         let appender = Appender::new(api.clone(), append_deadline, described.record_bytes_max);
         let described = Arc::new(RwLock::new(described));
         let lineage = Arc::new(Lineage::new(api.clone(), lineage_age_max));
-        let reader = Reader::new(api.clone(), lineage.clone(), described.clone(), polling, fan_out, accept_trimmed);
+        let reader =
+            Reader::new(api.clone(), lineage.clone(), described.clone(), polling, fan_out, accept_trimmed, since);
         Ok(KinesisStream {
             api,
             described,
@@ -133,6 +142,7 @@ impl KinesisStream {
             retention_max,
             accept_gone,
             accept_made_again,
+            accept_changed,
             lineage,
             appender,
             reader,
@@ -188,6 +198,15 @@ impl Stream for KinesisStream {
 
     fn goes_on_after(&self, incarnation: &str) -> bool {
         self.accept_made_again.iter().any(|accepted| accepted == incarnation)
+    }
+
+    fn goes_on_as(&self, now: &str) -> bool {
+        self.accept_changed.iter().any(|(stream, accepted)| *stream == self.api.stream && accepted == now)
+    }
+
+    async fn describe(&self) -> Result<Option<Description>, ReadError> {
+        let described = self.api.describe().await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        Ok(Some(described.description()))
     }
 
     fn kept_for(&self) -> Option<Duration> {

@@ -12,8 +12,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub mod contract;
+mod description;
 pub mod embedded;
 pub mod kinesis;
+
+pub use description::{Change, Description};
 
 /// A record to append: goes to the open shard whose range covers `point`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +157,19 @@ pub trait Stream: Send + Sync + fmt::Debug {
     /// held.
     fn goes_on_after(&self, _incarnation: &str) -> bool {
         false
+    }
+
+    /// Whether a person has decided to go on though this stream was something else before: `now` is [`Change::now`].
+    fn goes_on_as(&self, _now: &str) -> bool {
+        false
+    }
+
+    /// What it is set to at this moment; `None` for a stream that only its own process can set.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`]: ask again.
+    async fn describe(&self) -> Result<Option<Description>, ReadError> {
+        Ok(None)
     }
 
     /// How long a record can be read, whether or not somebody has read it; `None` where what nobody has read stays.

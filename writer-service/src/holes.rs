@@ -4,7 +4,7 @@
 //! can be forwarded again at any time (PROTOCOL rule 25).
 
 use crate::write::Sets;
-use schema::{Origin, ShardId};
+use schema::Origin;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,7 +48,7 @@ impl Urgency {
 impl Holes {
     /// Looks for holes and says which ones stay; how many origins have had one for a minute. `None` where the last look was
     /// just now.
-    pub(crate) fn look(&mut self, sets: &Sets, shard: &ShardId) -> Option<u32> {
+    pub(crate) fn look(&mut self, sets: &Sets) -> Option<u32> {
         if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_EVERY) {
             return None;
         }
@@ -63,9 +63,9 @@ impl Holes {
             let age = self.age(origin, ordinal);
             match Urgency::of(age, intervals) {
                 Urgency::Normal => {}
-                Urgency::Warning => tracing::warn!(%shard, %origin, ordinal, intervals, ?age, "a hole stays open"),
+                Urgency::Warning => tracing::warn!(%origin, ordinal, intervals, ?age, "a hole stays open"),
                 Urgency::Alarm => {
-                    tracing::error!(%shard, %origin, ordinal, intervals, ?age, "a hole stays open: forward it again");
+                    tracing::error!(%origin, ordinal, intervals, ?age, "a hole stays open: forward it again");
                 }
             }
             old += u32::from(age >= WARN_AFTER);
@@ -94,7 +94,7 @@ fn first_hole(set: &schema::IntervalSet) -> u64 {
 mod tests {
     use super::*;
     use schema::v1::OriginSet;
-    use schema::{ChainId, IntervalSet, Kind};
+    use schema::{ChainId, IntervalSet, Kind, ShardId};
 
     fn taken(ranges: &[(u64, u64)]) -> Sets {
         let mut set = IntervalSet::default();
@@ -106,7 +106,7 @@ mod tests {
     /// The look that is due after so many seconds.
     async fn after(holes: &mut Holes, seconds: u64, sets: &Sets) -> u32 {
         tokio::time::advance(Duration::from_secs(seconds)).await;
-        holes.look(sets, &ShardId::new("clean-0000")).expect("the last look is long ago")
+        holes.look(sets).expect("the last look is long ago")
     }
 
     #[test]
@@ -139,6 +139,6 @@ mod tests {
     async fn nobody_looks_twice_within_a_moment() {
         let (mut holes, sets) = (Holes::default(), taken(&[(0, 3), (5, 6)]));
         after(&mut holes, 0, &sets).await;
-        assert_eq!(holes.look(&sets, &ShardId::new("clean-0000")), None);
+        assert_eq!(holes.look(&sets), None);
     }
 }

@@ -25,7 +25,7 @@ use lake::Lake;
 use ledger::Ledger;
 use ledger::keeper::{Keeper, Terms};
 use metrics::METRICS;
-use ownership::{Shards, Stage, Succession};
+use ownership::{Notes, Shards, Stage, Succession};
 use schema::{ChainId, ShardId};
 use service::{Env, Health, Part, Rules, Stop};
 use std::sync::Arc;
@@ -67,12 +67,17 @@ impl Writer {
         let Writer { parts, ready } = self;
         let ledger = parts.ledger.clone();
         SUCCESSION.check(&parts, &*ledger).await?;
-        Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms).run(stop).await
+        let notes = Notes::compare(ChainId::CLEAN, &parts.clean, &ledger, &parts.env).await?;
+        let keeper = Keeper::new(ledger, Arc::new(Shards::new(parts, ready)), terms);
+        tokio::try_join!(keeper.run(stop.clone()), Notes::keep(notes, stop))?;
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Stage for Parts {
+    const NAME: &'static str = "writer";
+
     fn stream(&self) -> &dyn Stream {
         &*self.clean
     }

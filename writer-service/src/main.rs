@@ -3,7 +3,7 @@
 use backend::Backend;
 use clap::Parser;
 use service::metrics::push::Pushing;
-use service::{Env, Health, Process, Tasks, process, traces};
+use service::{Env, Health, Process, Tasks, process, tasks, traces};
 use std::process::ExitCode;
 use writer_service::{Config, Writer};
 
@@ -46,10 +46,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (clean, ledger, lake) = (backend.clean().await?, backend.ledger().await?, backend.lake().await?);
     let terms = backend.terms("writer", &env);
     let writer = Writer::new(writer, clean, ledger, lake, env, &health);
-    let mut tasks = Tasks::default();
+    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
     tasks.spawn("writer", |stop| writer.run(terms, stop));
     backend.watch(&mut tasks);
-    let outcome = process.run(SERVICE, health, tasks).await;
+    let outcome = process.run(SERVICE, health, tasks, signal).await;
     tokio::join!(pushing.close(), spans.close());
     outcome
 }

@@ -57,7 +57,7 @@ impl Owner {
                 Ok(through) => trimmed_to = trimmed_to.max(through),
                 // A stream may have been made because the ledger lost chains of the old one.
                 Err(OwnerError::Halt(halt)) if !chain::is_of(&*self.parts.raw, &chain) => {
-                    tracing::warn!(%chain, %halt, "copies of what this chain accepted from there on can't be told");
+                    tracing::warn!(ancestor = %chain, %halt, "copies of what this chain accepted from there on can't be told");
                 }
                 Err(error) => return Err(error),
             }
@@ -121,7 +121,7 @@ impl Owner {
         if self.told_full_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.told_full_at = Some(Instant::now());
             let room = self.share.ids_max();
-            tracing::warn!(shard = %self.shard.id, room, "the window is full, {what_follows}: raise --window-ids-max");
+            tracing::warn!(room, "the window is full, {what_follows}: raise --window-ids-max");
         }
     }
 }

@@ -50,7 +50,7 @@ impl Owner {
                 Err(error) => {
                     METRICS.stray_failures.inc();
                     if !std::mem::replace(&mut self.strays_fail, true) {
-                        tracing::warn!(%error, shard = %self.shard.id, "the raw stream takes no strays: nothing is decided until it does");
+                        tracing::warn!(%error, "the raw stream takes no strays: nothing is decided until it does");
                     }
                     left.push(stray);
                 }
@@ -83,7 +83,7 @@ impl Owner {
                     METRICS.forward_failures.inc();
                     spans.fail(&error);
                     if !std::mem::replace(&mut self.forwards_fail, true) {
-                        tracing::warn!(%error, shard = %self.shard.id, entry = forward.entry, "the clean stream takes no records: they are sent until it does");
+                        tracing::warn!(%error, entry = forward.entry, "the clean stream takes no records: they are sent until it does");
                     }
                     kept.push(forward);
                 }
@@ -99,7 +99,13 @@ impl Owner {
         let mut voids = Vec::new();
         for mut forward in unsendable {
             let events = record::count(&forward.record.ids);
-            tracing::error!(shard = %self.shard.id, chain = %self.state.chain, entry = forward.entry, origin = forward.record.origin, ordinal = forward.record.first_ordinal, events, "events can't be sent: they are void");
+            tracing::error!(
+                entry = forward.entry,
+                origin = forward.record.origin,
+                ordinal = forward.record.first_ordinal,
+                events,
+                "events can't be sent: they are void"
+            );
             METRICS.voided.inc_by(events as u64);
             let (void, tombstone) = dedup::void(&forward, "the clean record is larger than the stream takes");
             forward.record = tombstone;

@@ -25,9 +25,14 @@ metadata:
 automountServiceAccountToken: false
 {{- end }}
 
-{{/* Something where the service sends spans, and nothing where it does not. */}}
+{{/* Where the service sends spans, and nothing where it does not. */}}
 {{- define "forebay.traced" -}}
 {{- if has .service (list "ingest-gateway" "dedup-service" "writer-service") }}{{ .root.Values.telemetry.otlpEndpoint }}{{ end }}
+{{- end }}
+
+{{/* Where the service sends spans, metrics or both: the others have nothing but metrics. */}}
+{{- define "forebay.collector" -}}
+{{- if .root.Values.telemetry.metricsEvery }}{{ .root.Values.telemetry.otlpEndpoint }}{{ else }}{{ include "forebay.traced" . }}{{ end }}
 {{- end }}
 
 {{/*
@@ -55,9 +60,11 @@ env:
   {{- $_ := set $environment "FOREBAY_SHUTDOWN_GRACE" (printf "%ds" (int .root.Values.shutdownGraceSeconds)) }}
   {{- end }}
   {{- if include "forebay.traced" . }}
-  {{- $_ := set $environment "FOREBAY_OTLP_ENDPOINT" .root.Values.telemetry.otlpEndpoint }}
   {{- $_ := set $environment "FOREBAY_TRACE_SAMPLE" .root.Values.telemetry.traceSample }}
-  {{- with .root.Values.telemetry.metricsEvery }}
+  {{- end }}
+  {{- with include "forebay.collector" . }}
+  {{- $_ := set $environment "FOREBAY_OTLP_ENDPOINT" . }}
+  {{- with $.root.Values.telemetry.metricsEvery }}
   {{- $_ := set $environment "FOREBAY_OTLP_METRICS_EVERY" . }}
   {{- end }}
   {{- end }}
@@ -105,7 +112,7 @@ readinessProbe:
 serviceAccountName: {{ .root.Release.Name }}-{{ .service }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ add .root.Values.shutdownGraceSeconds .root.Values.preStopSeconds 15 }}
+terminationGracePeriodSeconds: {{ add .root.Values.shutdownGraceSeconds 15 }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532

@@ -8,13 +8,19 @@ use ledger::Ledger;
 use schema::{ChainId, EventId, Position, ShardId, record};
 use service::Env;
 use std::time::Duration;
-use stream::{ReadLimit, Shard, Stream};
+use stream::{Page, ReadError, ReadLimit, Shard, Stream};
 
 /// Enough to know whether there is anything.
 const GLANCE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1, wait: Duration::ZERO };
 
 /// A page of records that nobody has decided.
 const PAGE: ReadLimit = ReadLimit { records_max: 1000, bytes_max: 8 << 20, wait: Duration::ZERO };
+
+/// Looks at a shard in a row that may get no answer: one is a bad moment, so many are an outage.
+const LOOKS_MAX: u32 = 3;
+
+/// Pause before a look that got no answer is taken again.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where something is on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +134,7 @@ async fn unsettled(
     done: &str,
 ) -> anyhow::Result<Option<String>> {
     let Shard { id, closed, .. } = shard;
-    let read = stream.read(id, &head.to, GLANCE).await;
+    let read = repeat(async || stream.read(id, &head.to, GLANCE).await).await;
     let page = read.with_context(|| format!("read {name} shard {id} after {}", head.to))?;
     Ok(if !page.records.is_empty() {
         Some(format!("{name} shard {id}: nobody has taken what follows position {}", head.to))
@@ -141,6 +147,21 @@ async fn unsettled(
     })
 }
 
+/// Looks until there is an answer, a bounded number of times; looking consumes nothing.
+async fn repeat<F>(mut look: impl FnMut() -> F) -> Result<Page, ReadError>
+where
+    F: Future<Output = Result<Page, ReadError>>,
+{
+    let mut looks = 1;
+    loop {
+        match look().await {
+            Err(ReadError::Unavailable(_)) if looks < LOOKS_MAX => looks += 1,
+            decided => return decided,
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
 /// When the oldest clean record arrived that no writer has taken; `None` where all are taken.
 pub(super) async fn oldest_unwritten(embedded: &Embedded) -> anyhow::Result<Option<i64>> {
     let (clean, mut oldest) = (&*embedded.clean, None);
@@ -148,7 +169,7 @@ pub(super) async fn oldest_unwritten(embedded: &Embedded) -> anyhow::Result<Opti
         let chain = writer_service::owner::chain_of(clean, &shard);
         let Head { to, end, .. } = writer_head(&*embedded.ledger, &chain).await?;
         if !end {
-            let read = clean.read(&shard.id, &to, GLANCE).await;
+            let read = repeat(async || clean.read(&shard.id, &to, GLANCE).await).await;
             let page = read.with_context(|| format!("read clean shard {} after {to}", shard.id))?;
             oldest = page.records.first().map(|record| record.arrived_at).into_iter().chain(oldest).min();
         }
@@ -175,9 +196,36 @@ async fn undecided_page(
     after: &Position,
     each: &mut impl FnMut(EventId),
 ) -> anyhow::Result<Option<Position>> {
-    let page = raw.read(shard, after, PAGE).await.with_context(|| format!("read raw shard {shard} after {after}"))?;
+    let read = repeat(async || raw.read(shard, after, PAGE).await).await;
+    let page = read.with_context(|| format!("read raw shard {shard} after {after}"))?;
     for record in &page.records {
         unit_of(record)?.parts.iter().flat_map(|part| record::ids(&part.ids)).for_each(&mut *each);
     }
     Ok(page.records.last().map(|record| record.position.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A look that gets no answer so many times, and how often it was taken.
+    async fn looks(silent: u32) -> (bool, u32) {
+        let looks = Cell::new(0);
+        let read = repeat(async || {
+            looks.set(looks.get() + 1);
+            if looks.get() <= silent {
+                return Err(ReadError::Unavailable("timeout".to_string()));
+            }
+            Ok(Page { records: Vec::new(), end_of_shard: false, children: Vec::new(), lag: Duration::ZERO })
+        });
+        (read.await.is_ok(), looks.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_without_an_answer_is_taken_again_and_an_outage_is_said_so() {
+        assert_eq!(looks(0).await, (true, 1));
+        assert_eq!(looks(LOOKS_MAX - 1).await, (true, LOOKS_MAX));
+        assert_eq!(looks(LOOKS_MAX).await, (false, LOOKS_MAX));
+    }
 }

@@ -64,7 +64,7 @@ impl Pipeline {
         let args = up_args(dir.path());
         let stop = Stop::new();
         let signal = stop.clone().cancelled_owned();
-        let running = tokio::spawn(up::run(args, Env::system(), signal));
+        let running = tokio::spawn(up::run(args, Env::system(), || signal));
         let url = within(|| async { holder_url(dir.path()) }).await;
         Pipeline { dir, url, stop, running }
     }

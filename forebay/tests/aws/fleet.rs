@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long events may take into the lake: two terms of a lease, and time to work.
-const SETTLE: &str = "180s";
+pub(crate) const SETTLE: &str = "180s";
 
 /// One installation: names of its own, and the processes on it. They end with it.
 pub(crate) struct Fleet {
@@ -52,9 +52,25 @@ impl Fleet {
         );
         let dir = tempfile::tempdir().unwrap();
         let fleet = Fleet { environment, detours: Vec::new(), dir, running: Vec::new() };
-        let shards = shards.to_string();
-        fleet.forebay(&["setup", "aws", "--stream-shards", &shards, "--stream-retention", "24h", "--unguarded"]);
+        fleet.make_streams(shards);
         fleet
+    }
+
+    /// Makes streams, and what else is not there.
+    fn make_streams(&self, shards: u64) {
+        let shards = shards.to_string();
+        self.forebay(&["setup", "aws", "--stream-shards", &shards, "--stream-retention", "24h", "--unguarded"]);
+    }
+
+    /// Makes other streams, of so many shards, which take the place of those that were; the name of the raw one that was.
+    pub(crate) fn change_streams(&mut self, shards: u64) -> String {
+        let old = self.name_of("RAW_STREAM").to_owned();
+        for what in ["FOREBAY_RAW_STREAM", "FOREBAY_CLEAN_STREAM"] {
+            let (_, name) = self.environment.iter_mut().find(|(key, _)| key == what).unwrap();
+            name.push_str("-2");
+        }
+        self.make_streams(shards);
+        old
     }
 
     /// Has services that are started from now on reach `server` at another endpoint. Commands of `forebay` reach it

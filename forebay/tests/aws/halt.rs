@@ -18,7 +18,7 @@ const LOAD: [&str; 7] = ["--total", "300", "--batch", "20", "--max", "--seed", "
 /// Others.
 const MORE: [&str; 7] = ["--total", "300", "--batch", "20", "--max", "--seed", "8"];
 
-const ACCEPT: &str = "--accept-made-again";
+pub(crate) const ACCEPT: &str = "--accept-made-again";
 
 /// Deletes a stream and makes another one of its name.
 async fn make_again(name: &str) {
@@ -45,7 +45,7 @@ const MADE_AGAIN: [&str; 3] = ["halt: stream", "deleted and made again", ACCEPT]
 const TOOK_ITS_PLACE: [&str; 4] = ["halt: stream", "has taken the place of", "made again, or another stream", ACCEPT];
 
 /// It refuses to start; the incarnation that it wants to be told of.
-async fn is_refused(fleet: &mut Fleet, member: Member) -> String {
+pub(crate) async fn is_refused(fleet: &mut Fleet, member: Member) -> String {
     let last = halts(fleet, member, &TOOK_ITS_PLACE).await;
     let mut words = last.split(' ').skip_while(|word| *word != ACCEPT);
     words.nth(1).unwrap().to_owned()

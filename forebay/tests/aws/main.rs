@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+mod backfill;
+mod changed;
 mod climate;
 #[path = "../../../service/tests/it/collector.rs"]
 mod collector;

@@ -119,8 +119,13 @@ impl Pipeline {
 
     /// As [`Pipeline::up`], telling everything that it can tell.
     pub(crate) fn up_telling_all(&self, args: &[&str]) -> Running {
+        self.up_telling("debug", args)
+    }
+
+    /// As [`Pipeline::up`], telling what a filter lets through.
+    pub(crate) fn up_telling(&self, filter: &str, args: &[&str]) -> Running {
         let mut command = self.command("up");
-        command.env("RUST_LOG", "debug");
+        command.env("RUST_LOG", filter);
         self.start_up(command, args)
     }
 
@@ -187,6 +192,16 @@ impl Pipeline {
         answer.split(' ').nth(1)?.parse().ok()
     }
 
+    /// Head and body of what a path answers, if anything did.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
     /// What a command wrote to its log.
     pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
@@ -239,10 +254,15 @@ impl Running {
 
     /// SIGTERM: drains.
     pub(crate) fn stop(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    /// As [`Running::stop`], without waiting until it has.
+    pub(crate) fn ask_to_stop(&self) {
         let kill = format!("kill -TERM {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
         assert!(status.success(), "{kill}");
-        self.wait()
     }
 
     pub(crate) fn wait(mut self) -> ExitStatus {

@@ -25,6 +25,31 @@ fn a_drained_pipeline_leaves_nothing_to_redo() {
     assert!(!audit.text.contains("on its way:"), "{}", audit.text);
 }
 
+/// Asked to stop as often as it takes to come between the greeting and what is done right after it.
+const STOPS: u32 = 5;
+
+#[test]
+fn whoever_asks_it_to_stop_as_soon_as_it_is_up_sees_it_drain() {
+    let pipeline = Pipeline::new();
+    for _ in 0..STOPS {
+        assert!(pipeline.up(&[]).stop().success(), "{}", pipeline.log("up"));
+    }
+}
+
+#[test]
+fn up_takes_events_for_a_while_after_it_has_said_that_it_drains() {
+    let pipeline = Pipeline::new();
+    let up = pipeline.up(&["--drain-notice", "30s"]);
+    up.ask_to_stop();
+    let mut answers = std::iter::repeat_with(|| pipeline.get("/readyz").expect("it still answers"));
+    let said = answers.find(|answer| answer.contains("process: draining\n")).expect("it goes on until there is one");
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+    let event =
+        r#"{"event_id":"6f1c1a86-6f0a-4b27-8f0c-2f0b7d6e0001","event_name":"page:view","created_at":1700000000}"#;
+    assert_eq!(pipeline.post(event), Some(202));
+    up.kill();
+}
+
 #[test]
 fn every_command_explains_itself() {
     for command in ["up", "generate", "audit", "compact", "quarantine", "bench"] {

@@ -114,6 +114,27 @@ async fn stopping_does_not_wait_for_ever_for_a_client_that_does_nothing() {
 }
 
 #[tokio::test]
+async fn events_are_taken_after_the_gateway_has_said_that_it_drains() {
+    let house = House::open(&["--drain-notice", "1h"]).await;
+    house.stop.cancel();
+    let mut ready = house.get("/readyz").await;
+    while ready.status == 200 {
+        ready = house.get("/readyz").await;
+    }
+    assert_eq!((ready.status, ready.text()), (503, "process: draining\n"));
+    assert_eq!(house.post("application/json", event(1)).await.status, 202);
+    house.task.abort();
+}
+
+#[tokio::test]
+async fn the_gateway_stops_when_its_notice_is_over() {
+    let house = House::open(&["--drain-notice", "10ms"]).await;
+    house.stop.cancel();
+    assert!(house.task.await.unwrap().is_ok());
+    assert!(TcpStream::connect(house.http).await.is_err());
+}
+
+#[tokio::test]
 async fn a_record_that_lands_elsewhere_makes_the_gateway_look_at_the_shards_again() {
     let house = House::open(&[]).await;
     house.stream.reshard(64);

@@ -138,3 +138,17 @@ async fn a_connection_too_many_waits_for_one_that_ends() {
     drop(first);
     assert_eq!(waits.await.unwrap().unwrap().into_inner().accepted, 1);
 }
+
+#[tokio::test]
+async fn who_watches_is_told_of_a_drain_while_events_are_still_taken() {
+    let house = House::open(&["--drain-notice", "1h"]).await;
+    let asked = HealthCheckRequest { service: "forebay.v1.Ingest".into() };
+    let mut watch = HealthClient::new(channel(&house).await).watch(asked).await.unwrap().into_inner();
+    let mut told = async || watch.message().await.unwrap().unwrap().status();
+    while told().await != ServingStatus::Serving {}
+    house.stop.cancel();
+    assert_eq!(told().await, ServingStatus::NotServing);
+    let batch = RawBatch { events: vec![event(1)] };
+    assert_eq!(client(&house).await.publish(batch).await.unwrap().into_inner().accepted, 1);
+    house.task.abort();
+}

@@ -162,7 +162,7 @@ impl DynamoLedger {
             .return_consumed_capacity(Total)
             .send()
             .await
-            .map_err(|error| Failure::of(&error))?;
+            .map_err(|error| self.failed(OPERATION, &error))?;
         self.count_units(OPERATION, Unit::Read, units_of(page.consumed_capacity()));
         Ok(page)
     }

@@ -103,7 +103,7 @@ impl DynamoLedger {
                 answer => answer.map(drop).map_err(|error| Failure::of(&error)),
             }
         });
-        created.await.map_err(|failure| self.failed(&failure))
+        created.await.map_err(|failure| self.unusable(&failure))
     }
 
     async fn active(&self) -> Result<TableDescription, TableError> {
@@ -133,7 +133,7 @@ impl DynamoLedger {
                 answer => answer.map(|answer| answer.table).map_err(|error| Failure::of(&error)),
             }
         });
-        described.await.map_err(|failure| self.failed(&failure))?.ok_or_else(missing)
+        described.await.map_err(|failure| self.unusable(&failure))?.ok_or_else(missing)
     }
 
     async fn protect(&self) -> Result<(), TableError> {
@@ -142,7 +142,7 @@ impl DynamoLedger {
             let request = self.client.update_table().table_name(&self.table).deletion_protection_enabled(true);
             request.send().await.map(drop).map_err(|error| Failure::of(&error))
         });
-        protected.await.map_err(|failure| self.failed(&failure))
+        protected.await.map_err(|failure| self.unusable(&failure))
     }
 
     /// Whether point-in-time recovery is on; `None` where the server has no such thing.
@@ -151,7 +151,7 @@ impl DynamoLedger {
             self.count_request("DescribeContinuousBackups");
             known(self.client.describe_continuous_backups().table_name(&self.table).send().await)
         });
-        let Some(answer) = asked.await.map_err(|failure| self.failed(&failure))? else { return Ok(None) };
+        let Some(answer) = asked.await.map_err(|failure| self.unusable(&failure))? else { return Ok(None) };
         let status = answer
             .continuous_backups_description()
             .and_then(|backups| backups.point_in_time_recovery_description())
@@ -173,10 +173,10 @@ impl DynamoLedger {
                 answer => known(answer).map(drop),
             }
         });
-        kept.await.map_err(|failure| self.failed(&failure))
+        kept.await.map_err(|failure| self.unusable(&failure))
     }
 
-    fn failed(&self, failure: &Failure) -> TableError {
+    fn unusable(&self, failure: &Failure) -> TableError {
         TableError::Call { table: self.table.clone(), failure: failure.to_string() }
     }
 }

@@ -56,12 +56,20 @@ impl DynamoLedger {
         }
     }
 
-    /// What a failed call means. A write that nobody answered may have been billed, so it counts.
+    /// What a failed call means; a person is told of a refusal.
+    pub(super) fn failed<E>(&self, operation: &'static str, error: &SdkError<E>) -> Failure
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        self.refusals.note(&self.table, operation, Failure::of(error))
+    }
+
+    /// As [`DynamoLedger::failed`]. A write that nobody answered may have been billed, so it counts.
     pub(super) fn failed_write<E>(&self, operation: &'static str, units: u64, error: &SdkError<E>) -> Failure
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let failure = Failure::of(error);
+        let failure = self.failed(operation, error);
         if matches!(failure, Failure::Unavailable(_)) {
             self.count_units(operation, Unit::Write, units);
         }

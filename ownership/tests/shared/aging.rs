@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::embedded::EmbeddedStream;
-use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use stream::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
 
 /// Longest wait for something to come about, in turns of ten milliseconds by a clock that does not wait.
 const TURNS_MAX: u32 = 100_000;
@@ -18,7 +18,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Debug)]
 pub(crate) struct Aging {
     stream: EmbeddedStream,
-    kept_for: Mutex<Duration>,
+    pub(crate) kept_for: Mutex<Duration>,
     pub(crate) is_closed: AtomicBool,
 }
 
@@ -55,6 +55,11 @@ impl Stream for Aging {
 
     async fn consumed(&self, shard: &ShardId, through: &Position) {
         self.stream.consumed(shard, through).await;
+    }
+
+    async fn describe(&self) -> Result<Option<Description>, ReadError> {
+        let retention = *self.kept_for.lock().unwrap();
+        Ok(Some(Description { capacity_mode: "ON_DEMAND".to_owned(), retention }))
     }
 
     fn kept_for(&self) -> Option<Duration> {

@@ -29,6 +29,8 @@ const UNSEEN_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Start {
     /// At the oldest record there is.
     Horizon,
+    /// At the oldest record that arrived then or later, in Unix microseconds.
+    Since(i64),
     /// At this record, which must be there.
     At(Position),
     /// After this record, whose followers are all there.
@@ -38,7 +40,7 @@ pub(super) enum Start {
 impl Start {
     pub(super) fn position(&self) -> Position {
         match self {
-            Start::Horizon => Position::start(),
+            Start::Horizon | Start::Since(_) => Position::start(),
             Start::At(position) | Start::After(position) => position.clone(),
         }
     }

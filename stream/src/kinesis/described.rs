@@ -1,6 +1,7 @@
 //! What a stream is, as far as anything of ours rests on it.
 
 use super::{Api, KinesisError};
+use crate::Description;
 use aws::Failure;
 use aws_sdk_kinesis::types::{RecordDistributionStrategy, StreamDescriptionSummary, StreamStatus};
 use md5::{Digest, Md5};
@@ -42,6 +43,10 @@ impl Described {
             is_active: matches!(summary.stream_status, StreamStatus::Active),
             arn: summary.stream_arn,
         }
+    }
+
+    pub(super) fn description(&self) -> Description {
+        Description { capacity_mode: self.mode.clone(), retention: self.retention }
     }
 
     /// Refuses a stream that nothing of ours can work on. Streams that were never told otherwise go by key, and

@@ -27,7 +27,7 @@ pub enum KinesisError {
     )]
     MadeAgain { stream: String, was: String, now: String },
     #[error("the {what} of stream {stream} was {was} when this process started and is {now}: {advice}")]
-    Changed { stream: String, what: &'static str, was: String, now: String, advice: &'static str },
+    Changed { stream: String, what: &'static str, was: String, now: String, advice: String },
     #[error("stream {stream} could not be looked at {looks} times in a row: {detail}")]
     Unwatched { stream: String, looks: u32, detail: String },
 }

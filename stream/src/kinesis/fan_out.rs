@@ -6,7 +6,7 @@
 
 use super::Api;
 use super::cursor::{Answer, Start};
-use super::read::{Looked, record};
+use super::read::{Looked, date_time, record};
 use aws::{Aws, Failure};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::StalledStreamProtectionConfig;
@@ -125,6 +125,7 @@ fn starting(start: &Start) -> StartingPosition {
     let position = StartingPosition::builder();
     let position = match start {
         Start::Horizon => position.r#type(ShardIteratorType::TrimHorizon),
+        Start::Since(at) => position.r#type(ShardIteratorType::AtTimestamp).timestamp(date_time(*at)),
         Start::At(at) => position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.as_str()),
         Start::After(after) => position.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(after.as_str()),
     };

@@ -9,6 +9,7 @@ use super::lineage::{Lineage, children};
 use super::seen::{Glimpse, Track, Tracks};
 use crate::{Page, ReadError, ReadLimit, Record};
 use aws::Failure;
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use schema::{Position, ShardId};
 use std::sync::{Arc, RwLock};
@@ -46,6 +47,7 @@ pub(super) struct Reader {
     polling: Polling,
     fan_out: Option<FanOut>,
     accept_trimmed: Vec<(ShardId, Position)>,
+    since: Option<i64>,
     cursors: Cursors,
     tracks: Tracks,
     /// When it was last asked whether the stream is the one that was opened, and found so.
@@ -86,10 +88,11 @@ impl Reader {
         polling: Polling,
         fan_out: Option<FanOut>,
         accept_trimmed: Vec<(ShardId, Position)>,
+        since: Option<i64>,
     ) -> Reader {
         let (cursors, tracks) = (Cursors::default(), Tracks::default());
         let same_at = Mutex::default();
-        Reader { api, lineage, described, polling, fan_out, accept_trimmed, cursors, tracks, same_at }
+        Reader { api, lineage, described, polling, fan_out, accept_trimmed, since, cursors, tracks, same_at }
     }
 
     /// Reads what follows `after`. Looks at least once, whatever the wait.
@@ -121,7 +124,11 @@ impl Reader {
 
     async fn open(&self, reading: &Reading<'_>, after: &Position) -> Result<Cursor, ReadError> {
         let seen = reading.track.seen(after).filter(|glimpse| glimpse.is_sure(self.retention()));
-        let start = if after.is_start()
+        let start = if let Some(since) = self.since
+            && after.is_start()
+        {
+            Start::Since(since)
+        } else if after.is_start()
             || self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after)
         {
             Start::Horizon
@@ -256,7 +263,9 @@ impl Reader {
         let shards = self.lineage.shards_now().await?;
         Ok(match start {
             _ if shards.iter().all(|listed| listed.id != *shard) => ReadError::UnknownShard(shard.clone()),
-            Start::Horizon => ReadError::Unavailable(format!("shard {shard} is listed and was not found")),
+            Start::Horizon | Start::Since(_) => {
+                ReadError::Unavailable(format!("shard {shard} is listed and was not found"))
+            }
             Start::At(after) | Start::After(after) => ReadError::Trimmed { shard: shard.clone(), after: after.clone() },
         })
     }
@@ -297,12 +306,18 @@ impl Reader {
     }
 }
 
+/// Unix microseconds as the SDK has times; Kinesis tells milliseconds apart.
+pub(super) fn date_time(micros: i64) -> DateTime {
+    DateTime::from_millis(micros.div_euclid(1000))
+}
+
 impl Api {
     async fn iterator(&self, shard: &ShardId, start: &Start) -> Result<Opened, Failure> {
         self.called("GetShardIterator");
         let get = self.client.get_shard_iterator().stream_name(&self.stream).shard_id(shard.as_str());
         let get = match start {
             Start::Horizon => get.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Start::Since(at) => get.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(date_time(*at)),
             Start::At(at) => {
                 get.shard_iterator_type(ShardIteratorType::AtSequenceNumber).starting_sequence_number(at.as_str())
             }

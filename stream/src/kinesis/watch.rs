@@ -2,6 +2,7 @@
 
 use super::described::Described;
 use super::{KinesisError, KinesisStream};
+use crate::Change;
 
 /// Looks in a row that may be refused before going on counts as unsafe, or without an answer before a person is told.
 const LOOKS_MISSED_MAX: u32 = 10;
@@ -58,22 +59,15 @@ fn compare(stream: &str, was: &Described, now: &Described) -> Result<(), Kinesis
         let (was, now) = (was.incarnation.clone(), now.incarnation.clone());
         return Err(KinesisError::MadeAgain { stream: stream.to_owned(), was, now });
     }
-    let changed = |what, was: &str, now: &str, advice| {
-        let (stream, was, now) = (stream.to_owned(), was.to_owned(), now.to_owned());
-        Err(KinesisError::Changed { stream, what, was, now, advice })
-    };
-    if now.retention < was.retention {
-        let hours = |described: &Described| format!("{} h", described.retention.as_secs() / 3600);
-        let advice = "records that nobody has read may be gone; raise it again, then start again";
-        return changed("retention", &hours(was), &hours(now), advice);
-    }
-    if was.mode != now.mode {
-        let advice = "limits and cost are others; start again if it was meant";
-        return changed("capacity mode", &was.mode, &now.mode, advice);
+    if let Some(change) = was.description().changes(&now.description()).into_iter().next() {
+        let advice = change.advice(stream);
+        let Change { what, was, now, .. } = change;
+        return Err(KinesisError::Changed { stream: stream.to_owned(), what, was, now, advice });
     }
     if was.encryption != now.encryption {
-        let advice = "check that every service may use the key, then start again";
-        return changed("encryption", &was.encryption, &now.encryption, advice);
+        let (stream, was, now) = (stream.to_owned(), was.encryption.clone(), now.encryption.clone());
+        let advice = "check that every service may use the key, then start again".to_owned();
+        return Err(KinesisError::Changed { stream, what: "encryption", was, now, advice });
     }
     Ok(())
 }

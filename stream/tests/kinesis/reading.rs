@@ -61,6 +61,27 @@ async fn a_position_whose_record_is_gone_is_read_on_from_where_its_tip_was_seen_
     }
 }
 
+/// Readers that begin at the start of a shard; others go on where they were.
+#[tokio::test]
+async fn a_reader_may_begin_with_what_arrived_at_a_time() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let writing = open(&aws, &name).await;
+    let shard = append(&writing, &["old"]).await.remove(0).shard;
+    let mut records = read(&writing, &shard, &Position::start(), 1).await;
+    let first = records[0].clone();
+    // Records may arrive in the same millisecond.
+    while records[records.len() - 1].arrived_at == first.arrived_at {
+        append(&writing, &["new"]).await;
+        records = read(&writing, &shard, &Position::start(), records.len() + 1).await;
+    }
+    let newest = &records[records.len() - 1];
+    let since = Some(newest.arrived_at);
+    let reading = KinesisStream::open(&aws, KinesisOptions { since, ..options(&name) }).await.unwrap();
+    assert_eq!(reading.read(&shard, &Position::start(), WAITING).await.unwrap().records[0], *newest);
+    assert_eq!(reading.read(&shard, &first.position, WAITING).await.unwrap().records[0], records[1]);
+}
+
 #[tokio::test]
 async fn only_who_waits_for_records_registers_a_consumer() {
     let aws = aws().await;

@@ -1,0 +1,153 @@
+//! What a stream was set to, for whoever starts after somebody has set it otherwise.
+//!
+//! A process that runs sees its stream change. One that starts later does not: its retention may have been lowered meanwhile,
+//! and what nobody had read be gone. So each stage keeps **notes** of its stream, a chain for each incarnation; the last
+//! entry is what the stream is, as far as a person or nobody had to agree.
+//!
+//! They are not part of the geneses of shards: those are written once, and have no room for a retention that is raised, by
+//! the product itself too, nor for a change that a person has accepted. An entry comes with each of these and never
+//! otherwise, so that nothing need ever be removed.
+
+use crate::{OwnerError, PATIENCE};
+use bytes::Bytes;
+use ledger::{Entry, Ledger, LedgerError, append_until_decided};
+use prost::Message;
+use schema::v1::StreamEntry;
+use schema::{ChainId, record};
+use service::{Env, Halt, Stop};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{Change, Description, Stream};
+
+/// How often it is looked whether the stream has become something else than is noted; free of calls where it has not.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The notes of one stream.
+#[derive(Debug)]
+pub struct Notes {
+    chain: ChainId,
+    stream: Arc<dyn Stream>,
+    ledger: Arc<dyn Ledger>,
+    env: Env,
+    now: Description,
+    /// It is known that the last entry says `now`.
+    is_noted: bool,
+}
+
+impl Notes {
+    /// Compares a stream with its notes, whose names start with `chains`; `None` for a stream that needs none.
+    ///
+    /// # Errors
+    /// [`Halt`]: it was set otherwise, and nobody has said to go on all the same. Else there was no answer.
+    pub async fn compare(
+        chains: &str,
+        stream: &Arc<dyn Stream>,
+        ledger: &Arc<dyn Ledger>,
+        env: &Env,
+    ) -> anyhow::Result<Option<Notes>> {
+        let chain = ChainId::new(format!("{chains}{}", stream.incarnation()));
+        // Read first: whoever noted more than is seen here would have seen it later.
+        let last = last(&**ledger, &chain).await.map_err(judge)?;
+        let Some(now) = stream.describe().await.map_err(|error| judge(error.into()))? else { return Ok(None) };
+        if let Some(change) = last.and_then(|(_, was)| unaccepted(&**stream, &was, &now)) {
+            return Err(refusal(stream.name(), &change).into());
+        }
+        let (stream, ledger, env) = (stream.clone(), ledger.clone(), env.clone());
+        Ok(Some(Notes { chain, stream, ledger, env, now, is_noted: false }))
+    }
+
+    /// Keeps the notes of a stream up to date, if it needs any, until `stop`.
+    ///
+    /// # Errors
+    /// [`Halt`]: the notes can't be read.
+    pub async fn keep(notes: Option<Notes>, stop: Stop) -> anyhow::Result<()> {
+        match notes {
+            Some(mut notes) => stop.run_until_cancelled(notes.keep_on()).await.unwrap_or(Ok(())),
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn keep_on(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.note().await {
+                Ok(()) => {}
+                Err(OwnerError::Halt(halt)) => return Err(halt.into()),
+                Err(error) => {
+                    let stream = self.stream.name();
+                    tracing::warn!(stream, %error, "what the stream is set to could not be noted, trying again");
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Appends what the stream is, unless the last entry says so. What has changed in a way that nobody has accepted is not
+    /// noted: the watch over the stream tells a person, or another worker has seen a raise that is still to be seen here.
+    async fn note(&mut self) -> Result<(), OwnerError> {
+        let kept_for = self.stream.kept_for().unwrap_or_default();
+        if self.is_noted && kept_for <= self.now.retention {
+            return Ok(());
+        }
+        self.now.retention = self.now.retention.max(kept_for);
+        self.is_noted = false;
+        let last = last(&*self.ledger, &self.chain).await?;
+        if let Some((_, was)) = &last {
+            self.is_noted = *was == self.now;
+            if self.is_noted || unaccepted(&*self.stream, was, &self.now).is_some() {
+                return Ok(());
+            }
+        }
+        self.append(last.map_or(0, |(number, _)| number + 1)).await
+    }
+
+    /// Appends entry `number`; where another worker was first, the next look goes on from theirs.
+    async fn append(&mut self, number: u64) -> Result<(), OwnerError> {
+        let (stream, hours) = (self.stream.name(), self.now.retention_hours());
+        let Description { capacity_mode, .. } = self.now.clone();
+        let appended_at = self.env.now();
+        let said = StreamEntry { stream: stream.to_owned(), capacity_mode, retention_hours: hours, appended_at };
+        let entry = Entry { nonce: self.env.nonce(), bytes: record::encode(&said) };
+        match append_until_decided(&*self.ledger, &self.chain, number, entry, PATIENCE).await {
+            Err(LedgerError::Taken { .. }) => Ok(()),
+            decided => {
+                decided?;
+                tracing::info!(stream, mode = said.capacity_mode, hours, "noted what the stream is set to");
+                self.is_noted = true;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The last entry and its number; `None` where nothing is noted.
+async fn last(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Description)>, OwnerError> {
+    let Some(slot) = ledger.head(chain).await? else { return Ok(None) };
+    Ok(Some((slot.number, decode(chain, slot.number, slot.entry.bytes)?)))
+}
+
+fn decode(chain: &ChainId, number: u64, bytes: Bytes) -> Result<Description, Halt> {
+    let StreamEntry { capacity_mode, retention_hours, .. } = StreamEntry::decode(bytes).map_err(|_| {
+        Halt(format!("chain {chain}, entry {number} can't be read: a newer release wrote it, or it is damaged"))
+    })?;
+    Ok(Description { capacity_mode, retention: Duration::from_secs(retention_hours.saturating_mul(3600)) })
+}
+
+/// The first change that nobody has said to go on with.
+fn unaccepted(stream: &dyn Stream, was: &Description, now: &Description) -> Option<Change> {
+    was.changes(now).into_iter().find(|change| !stream.goes_on_as(&change.now))
+}
+
+fn refusal(stream: &str, change: &Change) -> Halt {
+    let (Change { what, was, now, .. }, advice) = (change, change.advice(stream));
+    Halt(format!("the {what} of stream {stream} was {was} when its readers noted it and is {now}: {advice}"))
+}
+
+fn judge(error: OwnerError) -> anyhow::Error {
+    match error {
+        OwnerError::Halt(halt) => halt.into(),
+        error => error.into(),
+    }
+}
