@@ -48,6 +48,7 @@ VALUES = {
     ("reason",): [("bad_uuid",), ("undecodable",)],
     ("status",): [("202",), ("503",)],
     ("part",): [("raw stream",), ("writer",)],
+    ("what",): [("certificate",), ("keys",)],
     ("kind",): [("event",), ("quarantine",)],
     ("state",): [(state,) for state in ("numbered", "live", "quarantined", "void", "in_flight", "unknown", "duplicate")],
     ("outcome",): [("done",), ("dead",)],
