@@ -48,6 +48,15 @@ locals {
     FOREBAY_TRACE_SAMPLE  = var.trace_sample
   })
 
+  # What somebody declares here is meant: readers of a stream that an apply has changed stop, and go on when they start again.
+  reading = merge(local.traced, {
+    FOREBAY_ACCEPT_CHANGED = join(",", flatten([for name, shards in local.streams : [
+      "${var.name}-${name}:${shards == null ? "ON_DEMAND" : "PROVISIONED"}",
+      "${var.name}-${name}:${var.stream_retention_hours}h",
+    ]]))
+    FOREBAY_FAN_OUT = tostring(var.fan_out)
+  })
+
   # What all services have in common.
   common = {
     cluster_name         = aws_ecs_cluster.cluster.name
@@ -169,11 +178,10 @@ module "dedup_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["raw"]
 
-  environment = merge(local.traced, {
+  environment = merge(local.reading, {
     FOREBAY_WINDOW         = "${var.dedup_window_hours}h"
     FOREBAY_WINDOW_IDS_MAX = tostring(var.dedup.window_ids_max)
     FOREBAY_DEDUP_LINGER   = var.dedup_linger
-    FOREBAY_FAN_OUT        = tostring(var.fan_out)
   })
 
   depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
@@ -195,9 +203,8 @@ module "writer_service" {
   health_port       = local.admin_port
   scale_on_lag_of   = local.lag["clean"]
 
-  environment = merge(local.traced, {
+  environment = merge(local.reading, {
     FOREBAY_FLUSH_INTERVAL = var.flush_interval
-    FOREBAY_FAN_OUT        = tostring(var.fan_out)
     FOREBAY_WRITER_MEMORY  = var.writer.row_memory
   })
 

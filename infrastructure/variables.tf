@@ -76,7 +76,7 @@ variable "allowed_cidrs" {
 # Streams
 
 variable "stream_shards" {
-  description = "Shards of the raw and of the clean stream. Null for on-demand streams, whose shards Kinesis splits and merges by itself. Running services stop when the mode of their stream changes, and start again on the new one."
+  description = "Shards of the raw and of the clean stream. Null for on-demand streams, whose shards Kinesis splits and merges by itself. Readers stop when the mode of their stream changes; ECS starts them again, and they go on, since it was declared here."
   type = object({
     raw   = number
     clean = number

@@ -63,6 +63,7 @@ FAULTS = [
     Fault("names", "services.tf", '["compactor", "audit"]', '["audit"]', "compactor is told of a collector or let out to it"),
     Fault("names", "services.tf", "merge(local.environment, local.pushed)", "local.environment", "audit is told of a collector or let out to it"),
     Fault("names", "services.tf", "merge(local.draining, local.pushed, {", "merge(local.traced, {", "compactor has no setting FOREBAY_TRACE_SAMPLE"),
+    Fault("names", "services.tf", "merge(local.reading, {\n    FOREBAY_FLUSH", "merge(local.traced, {\n    FOREBAY_FLUSH", "writer-service reads a stream or goes on with a changed one"),
     Fault("names", "services.tf", '"--missing-after"', '"--late-after"', "no flag --late-after"),
     Fault("names", "schedule.tf", '["plan"]', '["compact"]', "no command compact"),
     Fault("names", "catalog.tf", '"ordinal", type = "bigint"', '"ordinal", type = "int"', "event_columns"),

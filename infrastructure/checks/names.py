@@ -43,7 +43,7 @@ def given_to(module: Block) -> set[str]:
     """Settings that a service gets, those in the locals that its own refer to included."""
     of_locals = next(block.arguments for block in read(INFRASTRUCTURE / "services.tf") if block.kind == "locals")
     text = module.arguments["environment"] + module.arguments.get("secrets", "")
-    for name in ("traced", "pushed", "draining", "environment"):
+    for name in ("reading", "traced", "pushed", "draining", "environment"):
         text = text.replace(f"local.{name}", of_locals[name])
     return set(re.findall(r"FOREBAY_\w+", text))
 
@@ -61,6 +61,13 @@ def check_traced() -> list[str]:
     let_out = {service for name in ("traced_services", "pushed_services") for service in strings(of_locals[name])}
     told = {service for service, module in modules().items() if "FOREBAY_OTLP_ENDPOINT" in given_to(module)}
     return [f"services.tf: {service} is told of a collector or let out to it, and not both" for service in sorted(let_out ^ told)]
+
+
+def check_accepted() -> list[str]:
+    """Readers go on with what is declared here, and nobody else is told to."""
+    told = {service for service, module in modules().items() if "FOREBAY_ACCEPT_CHANGED" in given_to(module)}
+    readers = {"dedup-service", "writer-service"}
+    return [f"services.tf: {service} reads a stream or goes on with a changed one, and not both" for service in sorted(readers ^ told)]
 
 
 def check_commands() -> list[str]:
@@ -99,7 +106,7 @@ def check_columns() -> list[str]:
 
 
 def main() -> None:
-    wrong = check_settings() + check_traced() + check_commands() + check_watch() + check_columns()
+    wrong = check_settings() + check_traced() + check_accepted() + check_commands() + check_watch() + check_columns()
     if wrong:
         sys.exit("\n".join(wrong))
 
