@@ -49,13 +49,17 @@ pub fn spawn(
     Ok(())
 }
 
-/// Plans, sweeps and trims once, and prints what was planned; a signal ends it early, and signals `stop`.
+/// Plans, sweeps and trims once, and prints what was planned; `signal` ends it early, and signals `stop`.
 ///
 /// # Errors
 /// As [`Compactor::plan_once`]; [`Misconfigured`] where there is no queue for the tasks.
-pub async fn plan(compactor: &Compactor, queues: Option<TaskQueues>, stop: &Stop) -> anyhow::Result<()> {
+pub async fn plan(
+    compactor: &Compactor,
+    queues: Option<TaskQueues>,
+    signal: impl Future<Output = ()>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let TaskQueues { tasks, dead } = needed(queues)?;
-    let signal = service::tasks::signal();
     compactor.show_ready();
     let stopped = async {
         signal.await;

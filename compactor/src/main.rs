@@ -54,16 +54,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn compact(arguments: Arguments, env: Env, health: Health) -> anyhow::Result<()> {
     let Arguments { command, compactor, worker, backend, process, .. } = arguments;
+    let signal = tasks::signal();
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let queues = backend.tasks(worker.task_attempts_max).await?;
     let (ledger, lake) = (backend.ledger().await?, backend.lake().await?);
     let compactor = Compactor::new(compactor, ledger, lake, env, &health);
     if command == Command::Plan {
         let stop = Stop::new();
-        let _shown = process.show(SERVICE, health, stop.clone()).await?;
-        return command::plan(&compactor, queues, &stop).await;
+        let shown = process.show(SERVICE, health, stop.clone()).await?;
+        let planned = command::plan(&compactor, queues, signal, &stop).await;
+        shown.close().await;
+        return planned;
     }
-    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
+    let mut tasks = Tasks::default();
     command::spawn(command, compactor, worker, queues, &mut tasks)?;
     process.run(SERVICE, health, tasks, signal).await
 }

@@ -39,6 +39,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
+    let signal = tasks::signal();
     let Arguments { dedup, backend, traces, process } = arguments;
     dedup.check(&Waits::SHORTEST).map_err(Misconfigured::because)?;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
@@ -48,7 +49,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let overflow = backend.overflow().await?.and_then(|overflow| overflow.retention).unwrap_or_default();
     let terms = backend.terms("dedup", &env);
     let deduper = Deduper::new(dedup, raw, clean, ledger, overflow, env, &health).map_err(Misconfigured::because)?;
-    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
+    let mut tasks = Tasks::default();
     tasks.spawn("dedup", |stop| deduper.run(terms, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks, signal).await;

@@ -277,7 +277,6 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        METRICS.stage.read(page.lag);
         self.note_lag(page.lag).await;
         for record in &page.records {
             self.waiting.push_back(unit_of(record)?);
@@ -294,7 +293,7 @@ impl Owner {
         let oldest = self.outbox.iter().map(|forward| forward.arrived_at).min();
         let lag = oldest.map_or(behind, |arrived_at| behind.max(ownership::age(arrived_at, self.parts.env.now())));
         let share = self.lag.note(&*self.parts.raw, lag).await;
-        METRICS.stage.lags(&self.shard.id, lag, share);
+        METRICS.stage.read(&self.shard.id, lag, share);
     }
 
     async fn decide(&mut self, stop: &Stop) -> Result<(), OwnerError> {

@@ -168,7 +168,7 @@ async fn show(args: AuditArgs, every: Duration, env: Env, health: Health, stop: 
     println!("showing metrics on http://{}/metrics", listener.local_addr()?);
     tokio::select! {
         conserved = watch => Ok(conserved),
-        served = admin::serve(listener, health, WATCH, stop) => {
+        served = admin::serve(listener, health, WATCH, stop, Stop::new()) => {
             served?;
             bail!("metrics are no longer shown")
         }

@@ -41,18 +41,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
+    let signal = tasks::signal();
     let Arguments { gateway, backend, traces, process } = arguments;
+    gateway.check_grace(process.shutdown_grace).map_err(Misconfigured::because)?;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
     let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;
     let (http, grpc) = (bind(gateway.http_addr).await?, bind(gateway.grpc_addr).await?);
     let overflow = backend.overflow().await?.map(|Kept { queue, retention }| Overflow { queue, retention });
     let raw = backend.raw().await?;
-    gateway.check_grace(process.shutdown_grace).map_err(Misconfigured::because)?;
     let gateway = gateway.leaving_files(FILES_RESERVED);
     let gateway = Gateway::new(gateway, raw, overflow, env, health.clone()).map_err(Misconfigured::because)?;
     let gateway = gateway.with_admin_elsewhere(process.admin_addr.is_some());
-    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
+    let mut tasks = Tasks::default();
     tasks.spawn("gateway", |stop| gateway.run(http, grpc, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks, signal).await;

@@ -1,7 +1,7 @@
 //! What the owners of both stages count.
 
 use ledger::LedgerError;
-use prometheus::{GaugeVec, Histogram, IntCounter, IntGauge};
+use prometheus::{GaugeVec, HistogramVec, IntCounter, IntGauge};
 use schema::ShardId;
 use service::metrics::Set;
 use std::sync::LazyLock;
@@ -26,7 +26,7 @@ pub struct StageMetrics {
     shards_owned: IntGauge,
     lag: GaugeVec,
     lag_of_retention: GaugeVec,
-    read_lag: Histogram,
+    read_lag: HistogramVec,
     chain_appends: IntCounter,
     chain_conflicts: IntCounter,
     leases_lost: IntCounter,
@@ -48,12 +48,12 @@ impl StageMetrics {
         let owned = format!("{capital} shards that this process owns");
         let lag = format!("How far behind the {stream} shard's tip");
         let lag_of_retention = format!("Lag as a part of the {stream} stream's retention; at 1, records go unread");
-        let read_lag = format!("How far behind the {stream} shard's tip each read was");
+        let read_lag = format!("How far behind the {stream} shard's tip, at each read");
         StageMetrics {
             shards_owned: set.gauge("shards_owned", &owned),
             lag: set.levels("lag_seconds", &["shard"], &lag),
             lag_of_retention: set.levels("lag_of_retention", &["shard"], &lag_of_retention),
-            read_lag: set.histogram("read_lag_seconds", &LAG_SECONDS, &read_lag),
+            read_lag: set.histograms("read_lag_seconds", &["shard"], &LAG_SECONDS, &read_lag),
             chain_appends: set.counter("chain_appends_total", &format!("Entries appended to {stage} chains")),
             chain_conflicts: set.counter("chain_conflicts_total", "Appends that found another owner's entry"),
             leases_lost: set.counter("leases_lost_total", "Leases that another worker took"),
@@ -67,13 +67,9 @@ impl StageMetrics {
         ShownShard { metrics: self, shard: shard.clone() }
     }
 
-    /// How far `behind` the tip a read was that brought whatever there was.
-    pub fn read(&self, behind: Duration) {
-        self.read_lag.observe(behind.as_secs_f64());
-    }
-
     /// How far behind the reader of a shard is, and what part of the retention that is.
-    pub fn lags(&self, shard: &ShardId, lag: Duration, of_retention: f64) {
+    pub fn read(&self, shard: &ShardId, lag: Duration, of_retention: f64) {
+        self.read_lag.with_label_values(&[shard.as_str()]).observe(lag.as_secs_f64());
         self.lag.with_label_values(&[shard.as_str()]).set(lag.as_secs_f64());
         self.lag_of_retention.with_label_values(&[shard.as_str()]).set(of_retention);
     }
@@ -105,6 +101,7 @@ impl Drop for ShownShard {
         let shard = [self.shard.as_str()];
         // What was never set is not there.
         let _ = self.metrics.lag.remove_label_values(&shard);
+        let _ = self.metrics.read_lag.remove_label_values(&shard);
         let _ = self.metrics.lag_of_retention.remove_label_values(&shard);
     }
 }

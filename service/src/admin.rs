@@ -32,9 +32,16 @@ fn checks(health: Health, told: fn(&[(String, String)]) -> String) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
-/// Serves the admin routes, and the gRPC health protocol for `service`, on an address of their own until it is dropped.
-/// Once `stop` is signalled the process is no longer ready, and goes on saying so while it drains.
-pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: Stop) -> anyhow::Result<()> {
+/// Serves the admin routes, and the gRPC health protocol for `service`, on an address of their own until it is dropped, or
+/// until `closing` and nobody is left who watches. Once `stop` is signalled the process is no longer ready, and goes on saying
+/// so while it drains.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    service: &str,
+    stop: Stop,
+    closing: Stop,
+) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let said = report_to_grpc(health.clone(), reporter, vec![service.to_owned()], stop.clone());
     let router = tonic::service::Routes::new(health_service).into_axum_router().merge(routes(health.clone()));
@@ -48,7 +55,7 @@ pub async fn serve(listener: TcpListener, health: Health, service: &str, stop: S
         biased;
         // Who is told by gRPC that it is not ready finds the reason at /readyz.
         () = async { tokio::join!(biased; not_ready, said); } => {}
-        served = axum::serve(listener, router) => served?,
+        served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()) => served?,
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use crate::Health;
 use prometheus::core::{Collector, Opts};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    TextEncoder,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -82,8 +83,16 @@ impl Set {
 
     /// A histogram of times; `seconds` are the upper ends of its classes.
     pub fn histogram(&self, name: &str, seconds: &[f64], help: &str) -> Histogram {
-        let options = HistogramOpts { common_opts: self.options(name, help), buckets: seconds.to_vec() };
-        register("histogram", Histogram::with_opts(options))
+        register("histogram", Histogram::with_opts(self.classes(name, seconds, help)))
+    }
+
+    /// As [`Set::histogram`], one for each value of the labels.
+    pub fn histograms(&self, name: &str, labels: &[&str], seconds: &[f64], help: &str) -> HistogramVec {
+        register("histogram", HistogramVec::new(self.classes(name, seconds, help), labels))
+    }
+
+    fn classes(&self, name: &str, seconds: &[f64], help: &str) -> HistogramOpts {
+        HistogramOpts { common_opts: self.options(name, help), buckets: seconds.to_vec() }
     }
 
     fn options(&self, name: &str, help: &str) -> Opts {

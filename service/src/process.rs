@@ -18,6 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const CHECK_BYTES_MAX: u64 = 16 << 10;
 
+/// Longest time for which a process that is done goes on telling those who watch it: they are to hear of the drain before the
+/// connection ends, and a watch has no end of its own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What every service's process is told the same way.
 #[derive(Args, Clone, Debug)]
 #[group(id = "process")]
@@ -76,32 +80,48 @@ impl Process {
         tasks: Tasks,
         signal: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let _shown = self.show(service, health, tasks.stop()).await?;
-        tasks.run_until(signal, self.shutdown_grace).await
+        let shown = self.show(service, health, tasks.stop()).await?;
+        let outcome = tasks.run_until(signal, self.shutdown_grace).await;
+        shown.close().await;
+        outcome
     }
 
-    /// Shows the health of `service` on its admin address, if it has one, until what this gives is dropped. Once `stop` is
-    /// signalled it is no longer ready.
+    /// Shows the health of `service` on its admin address, if it has one, until what this gives is closed or dropped. Once
+    /// `stop` is signalled it is no longer ready.
     ///
     /// # Errors
     /// An address that can't be had.
-    pub async fn show(
-        &self,
-        service: &str,
-        health: Health,
-        stop: Stop,
-    ) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
+    pub async fn show(&self, service: &str, health: Health, stop: Stop) -> anyhow::Result<Shown> {
         metrics::begin(service);
-        let Some(addr) = self.admin_addr else { return Ok(None) };
+        let Some(addr) = self.admin_addr else { return Ok(Shown::default()) };
         let listener = TcpListener::bind(addr).await.with_context(|| format!("listen on --admin-addr {addr}"))?;
         tracing::info!(admin = %listener.local_addr()?, "showing health");
-        let name = service.to_owned();
+        let (name, closing) = (service.to_owned(), Stop::new());
+        let closed = closing.clone();
         let serve = async move {
-            if let Err(error) = admin::serve(listener, health, &name, stop).await {
+            if let Err(error) = admin::serve(listener, health, &name, stop, closed).await {
                 tracing::error!(%error, "health is no longer shown");
             }
         };
-        Ok(Some(AbortOnDropHandle::new(tokio::spawn(serve))))
+        Ok(Shown { serving: Some(AbortOnDropHandle::new(tokio::spawn(serve))), closing })
+    }
+}
+
+/// The health of a process, while it is shown.
+#[derive(Debug, Default)]
+pub struct Shown {
+    serving: Option<AbortOnDropHandle<()>>,
+    closing: Stop,
+}
+
+impl Shown {
+    /// Shows it no longer, once everybody who watches has been told what there was to tell.
+    pub async fn close(self) {
+        self.closing.cancel();
+        if let Some(serving) = self.serving {
+            // Who watches on is cut off.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, serving).await;
+        }
     }
 }
 

@@ -98,7 +98,7 @@ fn judge(ended: Result<(String, anyhow::Result<()>), tokio::task::JoinError>, ea
 }
 
 /// Listens for Ctrl-C and SIGTERM from now on; what this gives resolves on the first of either. Until then, both end the
-/// process at once.
+/// process at once, or go by unseen where it is the first one of a container.
 ///
 /// # Panics
 /// Outside of a runtime.

@@ -39,6 +39,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.process.begin(&arguments)? {
         return Ok(());
     }
+    let signal = tasks::signal();
     let Arguments { writer, backend, traces, process } = arguments;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
     let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
@@ -46,7 +47,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (clean, ledger, lake) = (backend.clean().await?, backend.ledger().await?, backend.lake().await?);
     let terms = backend.terms("writer", &env);
     let writer = Writer::new(writer, clean, ledger, lake, env, &health);
-    let (signal, mut tasks) = (tasks::signal(), Tasks::default());
+    let mut tasks = Tasks::default();
     tasks.spawn("writer", |stop| writer.run(terms, stop));
     backend.watch(&mut tasks);
     let outcome = process.run(SERVICE, health, tasks, signal).await;

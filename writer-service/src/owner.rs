@@ -354,7 +354,6 @@ impl Owner {
         if found_little(&page, &limit) {
             self.read_at = Instant::now() + self.parts.config.linger;
         }
-        METRICS.stage.read(page.lag);
         self.note_lag(page.lag).await;
         for record in &page.records {
             self.take(record).await?;
@@ -367,7 +366,7 @@ impl Owner {
 
     async fn note_lag(&mut self, lag: Duration) {
         let share = self.lag.note(&*self.parts.clean, lag).await;
-        METRICS.stage.lags(&self.shard.id, lag, share);
+        METRICS.stage.read(&self.shard.id, lag, share);
     }
 
     /// Whoever comes next has to read again what pending objects are made of: it must not go meanwhile (PROTOCOL rule 17).
@@ -506,9 +505,11 @@ impl Owner {
         if announced_first {
             self.announced(number, named);
             self.committing = spans;
+            // Nobody is to wait for this shard to close a part while it has none.
+            self.hold_pending();
             self.upload().await?;
         }
-        self.share.set(Holds::pending(self.pending.iter().map(|pending| pending.bytes.len()).sum()));
+        self.hold_pending();
         Ok(())
     }
 
@@ -522,6 +523,10 @@ impl Owner {
             Attribute::new("forebay.rows", rows as i64),
             Attribute::new("forebay.objects", Value::Array(keys.collect::<Vec<_>>().into())),
         ]
+    }
+
+    fn hold_pending(&self) {
+        self.share.set(Holds::pending(self.pending.iter().map(|pending| pending.bytes.len()).sum()));
     }
 
     fn begin_gathering(&mut self, from: Position) -> Gathering {

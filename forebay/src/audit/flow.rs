@@ -7,6 +7,7 @@ use dedup_service::batch::unit_of;
 use ledger::Ledger;
 use schema::{ChainId, EventId, Position, ShardId, record};
 use service::Env;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use stream::{Page, ReadError, ReadLimit, Shard, Stream};
 
@@ -28,6 +29,8 @@ pub(super) struct Flow {
     overflow: Option<String>,
     dedup: Vec<String>,
     writer: Vec<String>,
+    /// The heads of the dedup chains, before the writers' were looked at.
+    heads: BTreeMap<ChainId, u64>,
 }
 
 impl Flow {
@@ -39,6 +42,7 @@ impl Flow {
             let chain = dedup_service::owner::chain_of(raw, &shard);
             let head = dedup_head(ledger, &chain).await?;
             head.recall_tip(raw, &shard.id, env.now());
+            flow.heads.insert(chain.clone(), head.number);
             flow.dedup.extend(unsettled(raw, "raw", &shard, &chain, head, "forwarded").await?);
         }
         for shard in clean.shards().await.context("list the clean shards")? {
@@ -71,9 +75,10 @@ impl Flow {
         self.unsettled().next().is_none()
     }
 
-    /// Whether everything on the clean stream is in the lake.
-    pub(super) fn is_written(&self) -> bool {
-        self.writer.is_empty()
+    /// Whether everything of a dedup chain that was forwarded up to this entry, its last one, is in the lake. An entry that came
+    /// since may tell of what was forwarded since.
+    pub(super) fn is_written(&self, chain: &ChainId, last: u64) -> bool {
+        self.writer.is_empty() && self.heads.get(chain).is_none_or(|head| *head == last)
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = &str> {
@@ -84,6 +89,7 @@ impl Flow {
 /// Where a chain stands.
 #[derive(Debug)]
 struct Head {
+    number: u64,
     /// The shard was taken up to there.
     to: Position,
     /// All effects of all entries are known to have happened.
@@ -95,12 +101,12 @@ struct Head {
 
 impl Head {
     fn none() -> Head {
-        Head { to: Position::start(), is_done: true, end: false, tip_at: 0 }
+        Head { number: 0, to: Position::start(), is_done: true, end: false, tip_at: 0 }
     }
 
     fn of(chain: &ChainId, to: &str, is_done: bool, end: bool) -> anyhow::Result<Head> {
         let to = Position::parse(to).with_context(|| format!("the head of chain {chain} names `{to}`, no position"))?;
-        Ok(Head { to, is_done: is_done || end, end, tip_at: 0 })
+        Ok(Head { number: 0, to, is_done: is_done || end, end, tip_at: 0 })
     }
 
     /// A shard that has been quiet for long can be read on.
@@ -114,14 +120,14 @@ async fn dedup_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head
     let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
     let numbered = [&head.events, &head.quarantine].into_iter().flatten().any(|lane| lane.count > 0);
     let is_done = !numbered && head.voids.is_empty() && head.forwarded_through >= number;
-    Ok(Head { tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
+    Ok(Head { number, tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
 }
 
 async fn writer_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Head> {
     let read = writer_service::chain::head(ledger, chain).await;
     let Some((number, head)) = read.with_context(|| format!("read chain {chain}"))? else { return Ok(Head::none()) };
     let is_done = head.objects.is_empty() && head.done_through >= number;
-    Ok(Head { tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
+    Ok(Head { number, tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
 }
 
 /// Says what of a shard is on its way, if anything.
@@ -220,6 +226,15 @@ mod tests {
             Ok(Page { records: Vec::new(), end_of_shard: false, children: Vec::new(), lag: Duration::ZERO })
         });
         (read.await.is_ok(), looks.get())
+    }
+
+    #[test]
+    fn a_chain_that_has_gone_on_since_the_look_is_not_said_to_be_written() {
+        let [one, other] = ["raw-0000", "raw-0001"].map(|shard| ChainId::dedup("r1", &ShardId::new(shard), 0));
+        let flow = Flow { heads: BTreeMap::from([(one.clone(), 5)]), ..Flow::default() };
+        assert!(flow.is_written(&one, 5) && flow.is_written(&other, 7), "the other is of a shard that is gone");
+        assert!(!flow.is_written(&one, 6));
+        assert!(!Flow::of_a_busy_writer().is_written(&one, 5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,8 +39,9 @@ impl Evidence {
         examples_max: usize,
     ) -> anyhow::Result<Evidence> {
         let mut findings = Findings::new(examples_max);
-        let decided = Decided::read(&*embedded.ledger, &mut findings).await?;
+        // The writers' chains first: what they have was numbered before.
         let objects = Objects::read(&*embedded.ledger, &*embedded.lake, listed, &mut findings).await?;
+        let decided = Decided::read(&*embedded.ledger, &mut findings).await?;
         Ok(Evidence { embedded, flow, decided, objects, depth, findings })
     }
 }
@@ -92,7 +93,7 @@ fn absent(lanes: &[Numbering], held: &[Held], settled: &BTreeMap<Origin, Interva
         let void = intersection(&all, &lane.voids);
         // What writers have taken must be there, and once they have taken everything, all that was forwarded to them.
         let mut due = settled.get(&lane.origin).unwrap_or(&none).clone();
-        if flow.is_written() {
+        if flow.is_written(&lane.origin.chain(), lane.last) {
             due.insert(0, lane.forwarded);
         }
         // Writers have had rows of it, and forgot it: they do once they have them all.

@@ -36,6 +36,8 @@ pub(super) struct Numbering {
     pub(super) voids_told: Option<u64>,
     /// The chain has its END: there will be no more of them.
     pub(super) is_ended: bool,
+    /// The entry of the chain that was read last; 0 where there is none but the genesis.
+    pub(super) last: u64,
 }
 
 /// What all dedup chains decided.
@@ -100,6 +102,7 @@ impl Numbering {
             trimmed_voids: BTreeMap::new(),
             voids_told: None,
             is_ended: false,
+            last: 0,
         }
     }
 
@@ -253,8 +256,8 @@ impl ChainSoFar {
     }
 
     fn finish(self) -> impl Iterator<Item = Numbering> {
-        let is_ended = self.ended_at.is_some();
-        self.lanes.into_iter().map(move |lane| Numbering { is_ended, ..lane.numbering })
+        let (is_ended, last) = (self.ended_at.is_some(), self.last.map_or(0, |mark| mark.number));
+        self.lanes.into_iter().map(move |lane| Numbering { is_ended, last, ..lane.numbering })
     }
 }
 

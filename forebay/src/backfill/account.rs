@@ -96,6 +96,7 @@ impl Account {
         lines.extend(counts.oldest.map(|oldest| format!("oldest     received {}", Aged { oldest, now })));
         lines.push(match (is_complete, self.places()) {
             (true, _) => "complete: doing it again does no harm".to_string(),
+            (false, _) if is_rehearsal => "NOT complete: there is more to feed".to_string(),
             (false, places) if places.is_empty() => "NOT complete: start again".to_string(),
             (false, places) => format!("NOT complete: start again, or go on with --after {places}"),
         });

@@ -1,7 +1,9 @@
 //! The page of metrics and the code say the same.
 
+use crate::pipeline::Pipeline;
 use service::metrics::{self, Bound, Row};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 
@@ -50,4 +52,17 @@ fn the_page_names_every_bound_that_may_be_shown() {
     let missing: Vec<&str> =
         Bound::ALL.map(Bound::name).into_iter().filter(|name| !list.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/metrics.md does not name the bounds {missing:?}");
+}
+
+#[test]
+fn each_stage_shows_how_far_its_shards_were_behind() {
+    let pipeline = Pipeline::new();
+    let up = pipeline.up(&[]);
+    for stage in ["dedup", "writer"] {
+        let counted = format!("\nforebay_{stage}_read_lag_seconds_count{{shard=\"");
+        while !pipeline.get("/metrics").expect("it answers").contains(&counted) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(up.stop().success(), "{}", pipeline.log("up"));
 }

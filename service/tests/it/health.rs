@@ -30,7 +30,7 @@ impl Shown {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let ledger = health.part("ledger");
-        let served = admin::serve(listener, health, SERVICE, stop.clone());
+        let served = admin::serve(listener, health, SERVICE, stop.clone(), Stop::new());
         Shown { ledger, stop, address, _serving: AbortOnDropHandle::new(tokio::spawn(served)) }
     }
 
