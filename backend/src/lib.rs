@@ -9,7 +9,7 @@ mod settings;
 mod setup;
 
 pub use on_aws::OnAws;
-pub use settings::{Cloud, Kind, Names, Settings};
+pub use settings::{Cloud, Kind, Names, Settings, place};
 pub use setup::{SetUp, set_up};
 
 use embedded::{CLEAN, Folder, RAW};

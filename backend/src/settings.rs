@@ -147,9 +147,13 @@ fn trimmed(text: &str) -> Result<(ShardId, Position), String> {
         "it is not SHARD:POSITION, as shardId-000000000000:49590338271490256608559692538361571095921575989136588898"
             .to_string()
     };
-    let (shard, position) = text.split_once(':').filter(|(shard, _)| !shard.is_empty()).ok_or_else(wrong)?;
-    let position = Position::parse(position).filter(|position| !position.is_start()).ok_or_else(wrong)?;
-    Ok((ShardId::new(shard), position))
+    place(text).filter(|(_, position)| !position.is_start()).ok_or_else(wrong)
+}
+
+/// Reads SHARD:POSITION.
+pub fn place(text: &str) -> Option<(ShardId, Position)> {
+    let (shard, position) = text.split_once(':').filter(|(shard, _)| !shard.is_empty())?;
+    Some((ShardId::new(shard), Position::parse(position)?))
 }
 
 impl Cloud {

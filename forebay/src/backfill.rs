@@ -67,9 +67,7 @@ fn time(text: &str) -> Result<i64, String> {
 }
 
 fn place(text: &str) -> Result<(ShardId, Position), String> {
-    let wrong = || "it is not SHARD:POSITION, as a run that ended early names it".to_string();
-    let (shard, position) = text.split_once(':').filter(|(shard, _)| !shard.is_empty()).ok_or_else(wrong)?;
-    Ok((ShardId::new(shard), Position::parse(position).ok_or_else(wrong)?))
+    backend::place(text).ok_or_else(|| "it is not SHARD:POSITION, as a run that ended early names it".to_string())
 }
 
 impl BackfillArgs {

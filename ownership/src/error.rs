@@ -21,6 +21,16 @@ pub enum OwnerError {
     Halt(#[from] Halt),
 }
 
+impl OwnerError {
+    /// For whoever ends a process: a halt stays one.
+    pub(crate) fn into_cause(self) -> anyhow::Error {
+        match self {
+            OwnerError::Halt(halt) => halt.into(),
+            other => other.into(),
+        }
+    }
+}
+
 impl From<LedgerError> for OwnerError {
     fn from(error: LedgerError) -> OwnerError {
         match error {

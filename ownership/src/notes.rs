@@ -47,8 +47,10 @@ impl Notes {
     ) -> anyhow::Result<Option<Notes>> {
         let chain = ChainId::new(format!("{chains}{}", stream.incarnation()));
         // Read first: whoever noted more than is seen here would have seen it later.
-        let last = last(&**ledger, &chain).await.map_err(judge)?;
-        let Some(now) = stream.describe().await.map_err(|error| judge(error.into()))? else { return Ok(None) };
+        let last = last(&**ledger, &chain).await.map_err(OwnerError::into_cause)?;
+        let Some(now) = stream.describe().await.map_err(|error| OwnerError::from(error).into_cause())? else {
+            return Ok(None);
+        };
         if let Some(change) = last.and_then(|(_, was)| unaccepted(&**stream, &was, &now)) {
             return Err(refusal(stream.name(), &change).into());
         }
@@ -143,11 +145,4 @@ fn unaccepted(stream: &dyn Stream, was: &Description, now: &Description) -> Opti
 fn refusal(stream: &str, change: &Change) -> Halt {
     let (Change { what, was, now, .. }, advice) = (change, change.advice(stream));
     Halt(format!("the {what} of stream {stream} was {was} when its readers noted it and is {now}: {advice}"))
-}
-
-fn judge(error: OwnerError) -> anyhow::Error {
-    match error {
-        OwnerError::Halt(halt) => halt.into(),
-        error => error.into(),
-    }
 }

@@ -25,12 +25,8 @@ impl Succession {
     /// # Errors
     /// [`Halt`]: a person must decide. Else the ledger has not answered.
     pub async fn check(&self, stage: &impl Stage, ledger: &dyn Ledger) -> anyhow::Result<()> {
-        match self.left_by_others(stage, ledger).await {
-            Ok(left) if left.is_empty() => Ok(()),
-            Ok(left) => Err(self.refusal(stage, &left).into()),
-            Err(OwnerError::Halt(halt)) => Err(halt.into()),
-            Err(error) => Err(error.into()),
-        }
+        let left = self.left_by_others(stage, ledger).await.map_err(OwnerError::into_cause)?;
+        if left.is_empty() { Ok(()) } else { Err(self.refusal(stage, &left).into()) }
     }
 
     /// How many chains each predecessor has that nobody has accepted and that have no END. One listing, as a rule.

@@ -196,6 +196,7 @@ impl SimLedger {
         state.leases.insert(name.to_string(), lease.clone());
         Ok(lease)
     }
+
     /// One that is off the list already is as it should be.
     fn remove_lease(&self, held: &Lease) -> Result<(), LeaseError> {
         let mut state = self.lock();

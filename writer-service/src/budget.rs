@@ -122,10 +122,6 @@ impl Share {
         }
     }
 
-    pub fn is_exceeded(&self) -> bool {
-        self.budget.is_exceeded()
-    }
-
     /// Waits until another user has asked this one to close a part.
     pub async fn asked(&self) {
         self.asked.notified().await;
@@ -134,7 +130,7 @@ impl Share {
     /// Whether the bound is exceeded and it is this user who is to close a part: who holds the most, and anybody where that one
     /// does not in time.
     pub async fn has_to_evict(&self) -> bool {
-        tokio::time::timeout(OTHERS_PATIENCE, self.turn()).await.unwrap_or_else(|_| self.is_exceeded())
+        tokio::time::timeout(OTHERS_PATIENCE, self.turn()).await.unwrap_or_else(|_| self.budget.is_exceeded())
     }
 
     /// Asks who holds the most until nobody has to close a part, or this user has.
@@ -143,7 +139,7 @@ impl Share {
             let freed = self.budget.freed.notified();
             let mut freed = std::pin::pin!(freed);
             freed.as_mut().enable();
-            if !self.is_exceeded() {
+            if !self.budget.is_exceeded() {
                 return false;
             }
             match self.budget.users().greatest() {
