@@ -96,7 +96,7 @@ pub struct Names {
     pub fan_out: bool,
 
     /// Live with the loss of what followed this position, which a halt named: its shard is read on from the oldest record
-    /// that is left. As SHARD:POSITION; may be given several times
+    /// that is left. As SHARD:POSITION, or SHARD:start; may be given several times
     #[arg(long, env = "FOREBAY_ACCEPT_TRIMMED", value_delimiter = ',', value_parser = trimmed)]
     pub accept_trimmed: Vec<(ShardId, Position)>,
 
@@ -144,10 +144,14 @@ fn changed(text: &str) -> Result<(String, String), String> {
 
 fn trimmed(text: &str) -> Result<(ShardId, Position), String> {
     let wrong = || {
-        "it is not SHARD:POSITION, as shardId-000000000000:49590338271490256608559692538361571095921575989136588898"
+        "it is not SHARD:POSITION, as shardId-000000000000:49590338271490256608559692538361571095921575989136588898, nor \
+         SHARD:start"
             .to_string()
     };
-    place(text).filter(|(_, position)| !position.is_start()).ok_or_else(wrong)
+    match text.strip_suffix(":start").filter(|shard| !shard.is_empty()) {
+        Some(shard) => Ok((ShardId::new(shard), Position::start())),
+        None => place(text).filter(|(_, position)| !position.is_start()).ok_or_else(wrong),
+    }
 }
 
 /// Reads SHARD:POSITION.

@@ -138,6 +138,10 @@ impl Owner {
             ownership::recall_tip(raw, &self.shard.id, position, head.tip_at, self.parts.env.now());
             (self.recorded, self.appended_at) = (head.forwarded_through, head.appended_at);
         }
+        if self.state.position.is_start() {
+            let Parts { raw, ledger, env, .. } = &self.parts;
+            ownership::recall_start(ChainId::RAW, &**raw, &**ledger, &self.shard.id, env.now()).await?;
+        }
         self.read_through = self.state.position.clone();
         if self.state.ended {
             return Ok(());

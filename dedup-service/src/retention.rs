@@ -101,6 +101,10 @@ impl Retention {
                 None => Some(Position::start()),
             };
             let Some(at) = at else { return Ok(i64::MIN) }; // Its owner will halt: nothing may go until then.
+            if at.is_start() {
+                let now = self.env.now();
+                ownership::recall_start(ChainId::RAW, &*self.raw, &*self.ledger, &shard.id, now).await?;
+            }
             for record in self.raw.read(&shard.id, &at, GLANCE).await?.records {
                 let received_at = unit_of(&record)?.received_at().unwrap_or(record.arrived_at);
                 as_of = as_of.min(record.arrived_at).min(received_at);

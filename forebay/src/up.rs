@@ -12,7 +12,7 @@ use crate::source::View;
 use anyhow::Context;
 use clap::Args;
 use compactor::Compactor;
-use dedup_service::Deduper;
+use dedup_service::{Deduper, Waits};
 use greeting::Greeting;
 use ingest_gateway::{FILES_RESERVED, Gateway};
 use ledger::keeper::Terms;
@@ -64,7 +64,8 @@ pub struct UpArgs {
 /// Runs until a signal, for which `listen` listens from before anybody is told that the pipeline is up; then drains stage by
 /// stage: nothing is left to redo.
 pub async fn run<S: Future<Output = ()>>(args: UpArgs, env: Env, listen: impl FnOnce() -> S) -> anyhow::Result<()> {
-    args.gateway.check_grace(args.shutdown_grace).map_err(Misconfigured::because)?;
+    args.gateway.check(args.shutdown_grace).map_err(Misconfigured::because)?;
+    args.dedup.check(&Waits::SHORTEST).map_err(Misconfigured::because)?;
     let env = env.traced(&args.traces, "forebay-up")?;
     let http = bind(args.gateway.http_addr, "--http-addr").await?;
     let grpc = bind(args.gateway.grpc_addr, "--grpc-addr").await?;

@@ -163,9 +163,24 @@ impl Config {
         Config { connections_max: http, grpc_connections_max: grpc, ..self }
     }
 
+    /// Checks what can be checked before anything is opened, for a process that has `grace` to drain.
+    ///
     /// # Errors
-    /// A notice that leaves connections less time to finish than they may take, within the process's `grace`.
-    pub fn check_grace(&self, grace: Duration) -> anyhow::Result<()> {
+    /// Settings that contradict each other, or files that can't be had or hold nothing of use.
+    pub fn check(&self, grace: Duration) -> anyhow::Result<()> {
+        let Config { body_bytes_max, in_flight_bytes_max, .. } = self;
+        ensure!(
+            in_flight_bytes_max >= body_bytes_max,
+            "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
+        );
+        self.check_grace(grace)?;
+        self.identity()?;
+        self.keys()?;
+        Ok(())
+    }
+
+    /// Refuses a notice that leaves connections less time to finish than they may take.
+    fn check_grace(&self, grace: Duration) -> anyhow::Result<()> {
         let Config { drain_notice, drain_timeout, .. } = self;
         ensure!(
             drain_notice.is_zero() || *drain_notice + *drain_timeout < grace,

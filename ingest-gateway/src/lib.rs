@@ -30,7 +30,7 @@ mod tls;
 mod trace;
 
 use accept::Acceptor;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use budget::Budget;
 use drain::Drainer;
 use flush::Flusher;
@@ -70,10 +70,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts a gateway before `stream`; `overflow` takes the records that the stream does not take in time.
+    /// Puts a gateway before `stream`; `overflow` takes the records that the stream does not take in time. The settings are
+    /// checked ([`Config::check`]).
     ///
     /// # Errors
-    /// Settings that contradict each other, or the overflow queue.
+    /// Settings that contradict the overflow queue, or files that can't be had any more.
     pub fn new(
         config: Config,
         stream: Arc<dyn Stream>,
@@ -82,10 +83,6 @@ impl Gateway {
         health: Health,
     ) -> anyhow::Result<Gateway> {
         let Config { body_bytes_max, in_flight_bytes_max, .. } = config;
-        ensure!(
-            in_flight_bytes_max >= body_bytes_max,
-            "--in-flight-bytes-max {in_flight_bytes_max} is less than --body-bytes-max {body_bytes_max}"
-        );
         overflow.as_ref().map_or(Ok(()), |overflow| overflow.check(config.dedup_window))?;
         let (identity, keys) = (config.identity()?, config.keys()?);
         let shards = ShardMap::new(stream.clone());

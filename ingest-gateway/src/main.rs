@@ -43,7 +43,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let signal = tasks::signal();
     let Arguments { gateway, backend, traces, process } = arguments;
-    gateway.check_grace(process.shutdown_grace).map_err(Misconfigured::because)?;
+    gateway.check(process.shutdown_grace).map_err(Misconfigured::because)?;
     let (env, health) = (Env::system().traced(&traces, SERVICE)?, Health::default());
     let (spans, pushing) = (env.traces.clone(), Pushing::start(&traces.otlp, SERVICE, &health, &env)?);
     let backend = Backend::open(&backend, SERVICE, &env).await?;

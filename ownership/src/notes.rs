@@ -7,13 +7,16 @@
 //! They are not part of the geneses of shards: those are written once, and have no room for a retention that is raised, by
 //! the product itself too, nor for a change that a person has accepted. An entry comes with each of these and never
 //! otherwise, so that nothing need ever be removed.
+//!
+//! The first entry says when readers **began**. What a stream that was there before had already lost by then is nothing that
+//! they were to read.
 
 use crate::{OwnerError, PATIENCE};
 use bytes::Bytes;
 use ledger::{Entry, Ledger, LedgerError, append_until_decided};
 use prost::Message;
 use schema::v1::StreamEntry;
-use schema::{ChainId, record};
+use schema::{ChainId, Position, ShardId, record};
 use service::{Env, Halt, Stop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +48,7 @@ impl Notes {
         ledger: &Arc<dyn Ledger>,
         env: &Env,
     ) -> anyhow::Result<Option<Notes>> {
-        let chain = ChainId::new(format!("{chains}{}", stream.incarnation()));
+        let chain = chain_of(chains, &**stream);
         // Read first: whoever noted more than is seen here would have seen it later.
         let last = last(&**ledger, &chain).await.map_err(OwnerError::into_cause)?;
         let Some(now) = stream.describe().await.map_err(|error| OwnerError::from(error).into_cause())? else {
@@ -117,6 +120,12 @@ impl Notes {
             decided => {
                 decided?;
                 tracing::info!(stream, mode = said.capacity_mode, hours, "noted what the stream is set to");
+                if number == 0 {
+                    tracing::info!(
+                        stream,
+                        "nobody has read this stream before: its readers begin with the oldest record"
+                    );
+                }
                 self.is_noted = true;
                 Ok(())
             }
@@ -124,17 +133,47 @@ impl Notes {
     }
 }
 
+/// Tells `stream` that nobody had read `shard` before readers began, which they do now where nothing is noted: what its start
+/// has lost since is lost by them.
+///
+/// # Errors
+/// The ledger has not answered, or the first note can't be read.
+pub async fn recall_start(
+    chains: &str,
+    stream: &dyn Stream,
+    ledger: &dyn Ledger,
+    shard: &ShardId,
+    now: i64,
+) -> Result<(), OwnerError> {
+    if stream.kept_for().is_none() {
+        return Ok(());
+    }
+    let chain = chain_of(chains, stream);
+    let began = match ledger.load(&chain, 0, 1).await?.into_iter().next() {
+        Some(first) => read(&chain, first.number, first.entry.bytes)?.appended_at,
+        None => now,
+    };
+    let ago = u64::try_from(now.saturating_sub(began)).unwrap_or(0);
+    stream.recall_tip(shard, &Position::start(), Duration::from_micros(ago));
+    Ok(())
+}
+
+fn chain_of(chains: &str, stream: &dyn Stream) -> ChainId {
+    ChainId::new(format!("{chains}{}", stream.incarnation()))
+}
+
 /// The last entry and its number; `None` where nothing is noted.
 async fn last(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Description)>, OwnerError> {
     let Some(slot) = ledger.head(chain).await? else { return Ok(None) };
-    Ok(Some((slot.number, decode(chain, slot.number, slot.entry.bytes)?)))
+    let StreamEntry { capacity_mode, retention_hours, .. } = read(chain, slot.number, slot.entry.bytes)?;
+    let retention = Duration::from_secs(retention_hours.saturating_mul(3600));
+    Ok(Some((slot.number, Description { capacity_mode, retention })))
 }
 
-fn decode(chain: &ChainId, number: u64, bytes: Bytes) -> Result<Description, Halt> {
-    let StreamEntry { capacity_mode, retention_hours, .. } = StreamEntry::decode(bytes).map_err(|_| {
+fn read(chain: &ChainId, number: u64, bytes: Bytes) -> Result<StreamEntry, Halt> {
+    StreamEntry::decode(bytes).map_err(|_| {
         Halt(format!("chain {chain}, entry {number} can't be read: a newer release wrote it, or it is damaged"))
-    })?;
-    Ok(Description { capacity_mode, retention: Duration::from_secs(retention_hours.saturating_mul(3600)) })
+    })
 }
 
 /// The first change that nobody has said to go on with.

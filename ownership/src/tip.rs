@@ -26,8 +26,7 @@ pub fn recall_tip(stream: &dyn Stream, shard: &ShardId, after: &Position, tip_at
 /// Whether an entry should say anew that nothing follows `after`, where the last one was appended at `said_at`.
 pub fn should_say_anew(stream: &dyn Stream, shard: &ShardId, after: &Position, said_at: i64, now: i64) -> bool {
     let Some(retention) = stream.kept_for() else { return false };
-    // Any start can be read.
-    let is_old = !after.is_start() && now.saturating_sub(said_at) > micros(retention / SAID_ANEW_EACH);
+    let is_old = now.saturating_sub(said_at) > micros(retention / SAID_ANEW_EACH);
     is_old && stream.at_tip(shard, after).is_some_and(|ago| ago < retention / SAID_ANEW_EACH)
 }
 

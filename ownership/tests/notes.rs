@@ -7,12 +7,12 @@
 mod aging;
 
 use aging::{Aging, DAY};
-use ledger::Ledger;
 use ledger::embedded::EmbeddedLedger;
-use ownership::Notes;
+use ledger::{Entry, Ledger};
+use ownership::{Notes, recall_start};
 use prost::Message;
-use schema::ChainId;
 use schema::v1::StreamEntry;
+use schema::{ChainId, Position, record};
 use service::{Env, Halt, Stop};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -102,4 +102,22 @@ async fn a_stream_that_stays_what_it_is_has_one_note_however_many_keep_it() {
     for kept in kept {
         kept.await.unwrap().unwrap();
     }
+}
+
+/// What a shard held before is nothing that its readers have lost.
+#[tokio::test]
+async fn readers_began_when_their_stream_was_noted_first_or_begin_now() {
+    let world = World::new().await;
+    let shard = world.aging.shards().await.unwrap().remove(0).id;
+    let recalled = async |now| {
+        recall_start(ChainId::RAW, &*world.aging, &*world.ledger, &shard, now).await.unwrap();
+        world.aging.recalled.lock().unwrap().take()
+    };
+    assert_eq!(recalled(5_000_000).await, Some((Position::start(), Duration::ZERO)));
+    for (number, appended_at) in [(0, 2_000_000), (1, 4_000_000)] {
+        let note = StreamEntry { appended_at, ..StreamEntry::default() };
+        let entry = Entry { nonce: u128::from(number), bytes: record::encode(&note) };
+        world.ledger.append(&ChainId::new("raw/new"), number, entry).await.unwrap();
+    }
+    assert_eq!(recalled(5_000_000).await, Some((Position::start(), Duration::from_secs(3))));
 }

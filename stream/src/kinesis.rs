@@ -6,8 +6,9 @@
 //!
 //! Records can be read for as long as the stream's **retention**, and nothing makes Kinesis say that some are gone: an
 //! iterator after a record that was removed starts at whatever is oldest. So a cursor that is opened after a position
-//! asks for the record *at* it, and the first answer must be that record ([`crate::ReadError::Trimmed`] otherwise). What
-//! can't be checked is the start of a shard: no call tells whether a shard once held records before its oldest one.
+//! asks for the record *at* it, and the first answer must be that record ([`crate::ReadError::Trimmed`] otherwise). No call
+//! tells whether a shard once held records before its oldest one: the start of a shard that is older than what the stream
+//! keeps is refused as well, unless it is known that nothing was there ([`Stream::recall_tip`]).
 
 mod api;
 mod append;
@@ -54,6 +55,8 @@ pub struct KinesisOptions {
     /// Name of a consumer with throughput of its own (enhanced fan-out). Two readers of one shard under one name take it
     /// from each other, so each service has another.
     pub fan_out: Option<String>,
+    /// How long nothing may be pushed, be it that nothing came, before a connection counts as dead.
+    pub push_silence_max: Duration,
     /// Positions that may be gone by retention: their readers go on with the oldest record that is left. A person's
     /// decision to live with a loss, one for each shard.
     pub accept_trimmed: Vec<(ShardId, Position)>,
@@ -82,6 +85,7 @@ impl KinesisOptions {
             poll_max: Duration::from_secs(1),
             watch_every: Duration::from_secs(60),
             fan_out: None,
+            push_silence_max: fan_out::SILENCE_MAX,
             accept_trimmed: Vec::new(),
             accept_gone: Vec::new(),
             accept_made_again: Vec::new(),
@@ -121,13 +125,14 @@ impl KinesisStream {
     /// [`KinesisError::Unavailable`]: try again. The others need a person, and say what to do.
     pub async fn open(aws: &Aws, options: KinesisOptions) -> Result<KinesisStream, KinesisError> {
         let KinesisOptions { name, append_deadline, lineage_age_max, fan_out, accept_trimmed, .. } = options;
-        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, .. } = options;
+        let KinesisOptions { watch_every, retention_max, poll_min, poll_max, push_silence_max, .. } = options;
         let KinesisOptions { accept_gone, accept_made_again, accept_changed, since, .. } = options;
         let polling = read::Polling { min: poll_min, max: poll_max };
         let api = Api::new(aws, name);
         let described = api.describe().await?;
         described.check(&api.stream)?;
-        let fan_out = fan_out.map(|consumer| fan_out::FanOut::new(aws, &api, &described.arn, consumer));
+        let fan_out =
+            fan_out.map(|consumer| fan_out::FanOut::new(aws, &api, &described.arn, consumer, push_silence_max));
         let incarnation = described.incarnation.clone();
         let appender = Appender::new(api.clone(), append_deadline, described.record_bytes_max);
         let described = Arc::new(RwLock::new(described));

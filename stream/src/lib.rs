@@ -198,7 +198,8 @@ pub fn found_little(page: &Page, limit: &ReadLimit) -> bool {
     !page.end_of_shard && bytes < limit.bytes_max / 2 && page.records.len() < limit.records_max
 }
 
-/// Reads exactly the records in `(from, to]`.
+/// Reads exactly the records in `(from, to]`. From the start of a shard, they may be fewer, where retention has removed some:
+/// whoever asks knows what they were.
 ///
 /// # Errors
 /// As [`Stream::read`]; a range that can't be read whole is [`ReadError::Trimmed`].
@@ -212,6 +213,10 @@ pub async fn read_range(
     /// Pages in a row without a record: a stream may show a record a little later elsewhere than where it was read.
     const EMPTY_PAGES_MAX: u32 = 20;
     let (mut records, mut at, mut empty_pages) = (Vec::new(), from.clone(), 0);
+    if from.is_start() {
+        // They were there, so that there is no need to know whether others were before them.
+        stream.recall_tip(shard, from, Duration::ZERO);
+    }
     while at < *to {
         let page = stream.read(shard, &at, RANGE_PAGE).await?;
         let Some(last) = page.records.last() else {

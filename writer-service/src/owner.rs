@@ -216,7 +216,17 @@ impl Owner {
     }
 
     async fn resume(&mut self) -> Result<(), OwnerError> {
-        let Some((number, head)) = chain::head(&*self.parts.ledger, &self.chain).await? else { return Ok(()) };
+        if let Some((number, head)) = chain::head(&*self.parts.ledger, &self.chain).await? {
+            self.resume_from(number, &head).await?;
+        }
+        if self.gathering.to.is_start() {
+            let Parts { clean, ledger, env, .. } = &self.parts;
+            ownership::recall_start(ChainId::CLEAN, &**clean, &**ledger, &self.shard.id, env.now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn resume_from(&mut self, number: u64, head: &Announcement) -> Result<(), OwnerError> {
         self.sets = chain::sets(&self.chain, &head.sets_after)?;
         self.next = number + 1;
         self.recorded = head.done_through;

@@ -101,7 +101,7 @@ impl Conservation {
     async fn tails_are_read(&self) -> anyhow::Result<bool> {
         let Some(old) = self.old.as_ref().filter(|old| !old.tails.is_empty()) else { return Ok(false) };
         let apart = i64::try_from(CLOCKS_APART_MAX.as_micros()).expect("it is a minute");
-        let oldest = flow::oldest_unwritten(&self.ports).await?;
+        let oldest = flow::oldest_unwritten(&self.ports, self.env.now()).await?;
         Ok(oldest.is_none_or(|arrived_at| arrived_at > old.seen_at.saturating_add(apart)))
     }
 

@@ -29,6 +29,7 @@ pub(super) struct Flow {
     overflow: Option<String>,
     dedup: Vec<String>,
     writer: Vec<String>,
+    gone: Vec<String>,
     /// The heads of the dedup chains, before the writers' were looked at.
     heads: BTreeMap<ChainId, u64>,
 }
@@ -41,17 +42,26 @@ impl Flow {
         for shard in raw.shards().await.context("list the raw shards")? {
             let chain = dedup_service::owner::chain_of(raw, &shard);
             let head = dedup_head(ledger, &chain).await?;
-            head.recall_tip(raw, &shard.id, env.now());
+            head.recall(ChainId::RAW, raw, ledger, &shard.id, env.now()).await?;
             flow.heads.insert(chain.clone(), head.number);
-            flow.dedup.extend(unsettled(raw, "raw", &shard, &chain, head, "forwarded").await?);
+            let place = Place { stream: raw, name: "raw", shard: &shard, chain: &chain, done: "forwarded" };
+            let state = place.look(head).await?;
+            state.note(&mut flow.dedup, &mut flow.gone);
         }
         for shard in clean.shards().await.context("list the clean shards")? {
             let chain = writer_service::owner::chain_of(clean, &shard);
             let head = writer_head(ledger, &chain).await?;
-            head.recall_tip(clean, &shard.id, env.now());
-            flow.writer.extend(unsettled(clean, "clean", &shard, &chain, head, "in the lake").await?);
+            head.recall(ChainId::CLEAN, clean, ledger, &shard.id, env.now()).await?;
+            let place = Place { stream: clean, name: "clean", shard: &shard, chain: &chain, done: "in the lake" };
+            let state = place.look(head).await?;
+            state.note(&mut flow.writer, &mut flow.gone);
         }
         Ok(flow)
+    }
+
+    /// What nobody will ever take: retention was quicker.
+    pub(super) fn gone(&self) -> &[String] {
+        &self.gone
     }
 
     /// With so many messages in the overflow queue: acknowledged, and not in the raw stream yet.
@@ -109,9 +119,21 @@ impl Head {
         Ok(Head { number: 0, to, is_done: is_done || end, end, tip_at: 0 })
     }
 
-    /// A shard that has been quiet for long can be read on.
-    fn recall_tip(&self, stream: &dyn Stream, shard: &ShardId, now: i64) {
+    /// A shard that has been quiet for long can be read on, and one that nobody has read yet from its start.
+    async fn recall(
+        &self,
+        chains: &str,
+        stream: &dyn Stream,
+        ledger: &dyn Ledger,
+        shard: &ShardId,
+        now: i64,
+    ) -> anyhow::Result<()> {
         ownership::recall_tip(stream, shard, &self.to, self.tip_at, now);
+        if self.to.is_start() {
+            let recalled = ownership::recall_start(chains, stream, ledger, shard, now).await;
+            recalled.with_context(|| format!("read when the first readers of stream {} began", stream.name()))?;
+        }
+        Ok(())
     }
 }
 
@@ -130,27 +152,58 @@ async fn writer_head(ledger: &dyn Ledger, chain: &ChainId) -> anyhow::Result<Hea
     Ok(Head { number, tip_at: head.tip_at, ..Head::of(chain, &head.to, is_done, head.end)? })
 }
 
-/// Says what of a shard is on its way, if anything.
-async fn unsettled(
-    stream: &dyn Stream,
-    name: &str,
-    shard: &Shard,
-    chain: &ChainId,
-    head: Head,
-    done: &str,
-) -> anyhow::Result<Option<String>> {
-    let Shard { id, closed, .. } = shard;
-    let read = repeat(async || stream.read(id, &head.to, GLANCE).await).await;
-    let page = read.with_context(|| format!("read {name} shard {id} after {}", head.to))?;
-    Ok(if !page.records.is_empty() {
-        Some(format!("{name} shard {id}: nobody has taken what follows position {}", head.to))
-    } else if !head.is_done {
-        Some(format!("chain {chain}: not all of it is {done} yet"))
-    } else if *closed && !head.end {
-        Some(format!("{name} shard {id} is closed, and chain {chain} has not ended"))
-    } else {
-        None
-    })
+/// A shard and its chain, and how somebody calls it when all of it is done.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    stream: &'a dyn Stream,
+    name: &'a str,
+    shard: &'a Shard,
+    chain: &'a ChainId,
+    done: &'a str,
+}
+
+/// How a shard stands.
+#[derive(Debug)]
+enum State {
+    Settled,
+    /// Something of it is on its way.
+    Unsettled(String),
+    /// Something of it may be lost.
+    Gone(String),
+}
+
+impl State {
+    fn note(self, unsettled: &mut Vec<String>, gone: &mut Vec<String>) {
+        match self {
+            State::Settled => {}
+            State::Unsettled(what) => unsettled.push(what),
+            State::Gone(what) => gone.push(what),
+        }
+    }
+}
+
+impl Place<'_> {
+    async fn look(self, head: Head) -> anyhow::Result<State> {
+        let Place { stream, name, shard, chain, done } = self;
+        let (Shard { id, closed, .. }, Head { to, .. }) = (shard, &head);
+        let page = match repeat(async || stream.read(id, to, GLANCE).await).await {
+            Err(ReadError::Trimmed { .. }) => {
+                return Ok(State::Gone(format!(
+                    "{name} shard {id}: retention has removed what followed position {to} before chain {chain} had it; what                      that was, if there was anything, is not known here"
+                )));
+            }
+            read => read.with_context(|| format!("read {name} shard {id} after {to}"))?,
+        };
+        Ok(if !page.records.is_empty() {
+            State::Unsettled(format!("{name} shard {id}: nobody has taken what follows position {to}"))
+        } else if !head.is_done {
+            State::Unsettled(format!("chain {chain}: not all of it is {done} yet"))
+        } else if *closed && !head.end {
+            State::Unsettled(format!("{name} shard {id} is closed, and chain {chain} has not ended"))
+        } else {
+            State::Settled
+        })
+    }
 }
 
 /// Looks until there is an answer, a bounded number of times; looking consumes nothing.
@@ -169,11 +222,13 @@ where
 }
 
 /// When the oldest clean record arrived that no writer has taken; `None` where all are taken.
-pub(super) async fn oldest_unwritten(embedded: &Embedded) -> anyhow::Result<Option<i64>> {
-    let (clean, mut oldest) = (&*embedded.clean, None);
+pub(super) async fn oldest_unwritten(embedded: &Embedded, now: i64) -> anyhow::Result<Option<i64>> {
+    let (clean, ledger, mut oldest) = (&*embedded.clean, &*embedded.ledger, None);
     for shard in clean.shards().await.context("list the clean shards")? {
         let chain = writer_service::owner::chain_of(clean, &shard);
-        let Head { to, end, .. } = writer_head(&*embedded.ledger, &chain).await?;
+        let head = writer_head(ledger, &chain).await?;
+        head.recall(ChainId::CLEAN, clean, ledger, &shard.id, now).await?;
+        let Head { to, end, .. } = head;
         if !end {
             let read = repeat(async || clean.read(&shard.id, &to, GLANCE).await).await;
             let page = read.with_context(|| format!("read clean shard {} after {to}", shard.id))?;
@@ -183,7 +238,7 @@ pub(super) async fn oldest_unwritten(embedded: &Embedded) -> anyhow::Result<Opti
     Ok(oldest)
 }
 
-/// Shows the ids of all raw records that nobody has decided.
+/// Shows the ids of all raw records that nobody has decided, except where some of them are gone.
 pub(super) async fn for_each_undecided(embedded: &Embedded, mut each: impl FnMut(EventId)) -> anyhow::Result<()> {
     let raw = &*embedded.raw;
     for shard in raw.shards().await.context("list the raw shards")? {
@@ -203,6 +258,9 @@ async fn undecided_page(
     each: &mut impl FnMut(EventId),
 ) -> anyhow::Result<Option<Position>> {
     let read = repeat(async || raw.read(shard, after, PAGE).await).await;
+    if let Err(ReadError::Trimmed { .. }) = read {
+        return Ok(None);
+    }
     let page = read.with_context(|| format!("read raw shard {shard} after {after}"))?;
     for record in &page.records {
         unit_of(record)?.parts.iter().flat_map(|part| record::ids(&part.ids)).for_each(&mut *each);

@@ -76,6 +76,7 @@ pub(super) async fn judge(evidence: Evidence, mut receipts: Option<Receipts>) ->
     let close = judgement.repeats(&repeats);
     judgement.dropped(&repeated);
     let lost = judgement.receipts(&embedded, &flow, receipts.as_ref(), fates, &repeated).await?;
+    flow.gone().iter().for_each(|gone| judgement.findings.add("gone by retention", gone));
     judgement.asides(&flow);
 
     let mut figures = judgement.figures();

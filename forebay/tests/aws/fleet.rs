@@ -133,9 +133,15 @@ impl Fleet {
 
     /// Starts a gateway; where it listens for HTTP.
     pub(crate) fn gateway(&mut self) -> SocketAddr {
-        let (http, grpc) = (free_address(), free_address());
-        self.start("ingest-gateway", &["--http-addr", &http.to_string(), "--grpc-addr", &grpc.to_string()]);
+        let http = free_address();
+        self.gateway_at(http);
         http
+    }
+
+    /// Starts a gateway that listens for HTTP there.
+    pub(crate) fn gateway_at(&mut self, http: SocketAddr) -> Member {
+        let grpc = free_address();
+        self.start("ingest-gateway", &["--http-addr", &http.to_string(), "--grpc-addr", &grpc.to_string()])
     }
 
     /// Starts a worker of each stage, of which the writer makes objects soon.

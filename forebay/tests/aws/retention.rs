@@ -3,15 +3,24 @@
 //! The stand-in keeps everything, so a proxy answers as Kinesis does: that a reader is far behind, and, once the record at a
 //! position is gone, with what follows it.
 
-use crate::fleet::{Fleet, Member, eventually};
+use crate::fleet::{Fleet, Member, SETTLE, eventually};
 use crate::halt::halts;
+use ledger::dynamodb::DynamoLedger;
+use ledger::{Entry, Ledger};
+use schema::v1::StreamEntry;
+use schema::{ChainId, record};
+use service::Env;
 use standins::Server;
 use standins::proxy::{Fault, FaultProxy, Faults};
 use std::time::Duration;
+use stream::Stream;
+use stream::kinesis::{KinesisOptions, KinesisStream};
 
 const LOAD: [&str; 5] = ["--total", "300", "--batch", "20", "--max"];
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Readers say that they are behind: nobody has seen that nothing follows. Less than half of a day, which none is told of.
 fn behind() -> Faults {
@@ -84,6 +93,42 @@ async fn a_writer_whose_positions_are_gone_halts_and_goes_on_once_a_person_accep
     writer(&mut fleet, &accepted);
     fleet.audit_is_clean();
     fleet.stop_all();
+}
+
+/// Readers began two days ago, a note says, and have not read a record yet, of streams that keep them for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_that_nobody_has_read_for_longer_than_retention_halt_their_readers_and_a_first_reader_goes_on() {
+    let mut fleet = Fleet::set_up("unread").await;
+    let faults = Faults::none().with("DescribeStreamSummary", Fault::Older(DAY * 3), 1.0);
+    let proxy = FaultProxy::start(&standins::kinesis().await, faults, 1).await;
+    fleet.detour(Server::Kinesis, proxy.endpoint());
+    let gateway = fleet.gateway();
+    fleet.wait_until_ready(gateway).await;
+    fleet.generate(gateway, &LOAD);
+    began(&fleet, &proxy, "RAW_STREAM", "raw/").await;
+    let found = fleet.service("forebay").arg("audit").output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(found.contains("gone by retention") && found.contains("what followed position start"), "{found}");
+    let accepted = accept_all(&mut fleet, |fleet, accepted| fleet.start("dedup-service", accepted)).await;
+    assert!(accepted.iter().any(|accepted| accepted.ends_with(":start")), "{accepted:?}");
+    fleet.start("dedup-service", &accepted.iter().map(String::as_str).collect::<Vec<_>>());
+    // Of the clean stream nobody has noted anything: what it held before is nobody's.
+    fleet.writer();
+    fleet.forebay_by_detour(&["audit", "--wait", SETTLE, "--ledger", &fleet.receipts()]);
+    fleet.stop_all();
+}
+
+/// Writes down that readers of a stream began two days ago.
+async fn began(fleet: &Fleet, proxy: &FaultProxy, stream: &str, notes: &str) {
+    let stream = KinesisOptions::new(fleet.name_of(stream));
+    let stream = KinesisStream::open(&standins::connect(&proxy.endpoint()), stream).await.unwrap();
+    let ledger = DynamoLedger::open(&standins::connect(&standins::dynamodb().await), fleet.name_of("TABLE")).await;
+    let described = stream.describe().await.unwrap().unwrap();
+    let (retention_hours, capacity_mode) = (described.retention_hours(), described.capacity_mode);
+    let appended_at = Env::system().now() - i64::try_from((DAY * 2).as_micros()).unwrap();
+    let note = StreamEntry { stream: stream.name().to_owned(), capacity_mode, retention_hours, appended_at };
+    let entry = Entry { nonce: 1, bytes: record::encode(&note) };
+    ledger.unwrap().append(&ChainId::new(format!("{notes}{}", stream.incarnation())), 0, entry).await.unwrap();
 }
 
 /// Nothing followed a moment ago, an entry says: what has come since can't be gone.

@@ -40,6 +40,8 @@ pub(crate) struct Service {
     pub(crate) profiles: Vec<String>,
     #[serde(rename = "restart")]
     _restart: Option<String>,
+    /// For how long Compose waits before it kills.
+    pub(crate) stop_grace_period: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -83,6 +83,22 @@ fn health_is_asked_of_the_binary_that_the_image_starts() {
 }
 
 #[test]
+fn compose_waits_for_longer_than_a_service_drains() {
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        process: service::Process,
+    }
+    let drains_for = <Defaults as clap::Parser>::parse_from(["a service"]).process.shutdown_grace;
+    let file = ComposeFile::read();
+    let services = ["ingest-gateway", "dedup-service", "writer-service", "compactor"];
+    for (name, service) in services.map(|name| (name, &file.services[name])) {
+        let waits_for = service.stop_grace_period.as_deref().map(service::settings::duration);
+        assert!(waits_for.is_some_and(|waits_for| waits_for.unwrap() > drains_for), "{name} is killed while it drains");
+    }
+}
+
+#[test]
 fn a_volume_holds_nothing_but_a_cache() {
     let file = ComposeFile::read();
     for (name, service) in file.services.iter().filter(|(_, service)| !service.observes()) {

@@ -82,6 +82,25 @@ fn settings_that_cannot_be_meant_are_refused_by_name() {
     }
 }
 
+/// Its address is taken, which nobody gets to know.
+#[test]
+fn settings_that_contradict_each_other_are_refused_before_a_socket_opens() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("it listens").to_string();
+    let bad = [
+        ("--in-flight-bytes-max", "1MiB"),
+        ("--write-keys-file", "no-such-file"),
+        ("--drain-notice", "1h"),
+        ("--keep-decisions", "1h"),
+    ];
+    for (setting, value) in bad {
+        let pipeline = Pipeline::new();
+        let told = pipeline.run("up", &["--http-addr", &taken, "--grpc-addr", "127.0.0.1:0", setting, value]);
+        let said = said(&told.stderr);
+        assert!(told.status.code() == Some(2) && said.contains(setting), "{setting} {value}: {said}");
+    }
+}
+
 #[test]
 fn an_audit_without_a_data_directory_says_so() {
     let pipeline = Pipeline::new();

@@ -20,11 +20,14 @@ pub(crate) struct Aging {
     stream: EmbeddedStream,
     pub(crate) kept_for: Mutex<Duration>,
     pub(crate) is_closed: AtomicBool,
+    /// What it was told last: that nothing followed a position so long ago.
+    pub(crate) recalled: Mutex<Option<(Position, Duration)>>,
 }
 
 impl Aging {
     pub(crate) fn new(stream: EmbeddedStream) -> Arc<Aging> {
-        Arc::new(Aging { stream, kept_for: Mutex::new(DAY), is_closed: AtomicBool::new(false) })
+        let (kept_for, is_closed, recalled) = (Mutex::new(DAY), AtomicBool::new(false), Mutex::default());
+        Arc::new(Aging { stream, kept_for, is_closed, recalled })
     }
 }
 
@@ -55,6 +58,10 @@ impl Stream for Aging {
 
     async fn consumed(&self, shard: &ShardId, through: &Position) {
         self.stream.consumed(shard, through).await;
+    }
+
+    fn recall_tip(&self, _shard: &ShardId, after: &Position, ago: Duration) {
+        *self.recalled.lock().unwrap() = Some((after.clone(), ago));
     }
 
     async fn describe(&self) -> Result<Option<Description>, ReadError> {

@@ -3,10 +3,11 @@
 use super::call::Call;
 use super::dice::Dice;
 use super::faults::Fault;
-use super::forged::{self, Answer};
+use super::forged::{self, Answer, Muted};
 use super::partial;
 use super::serve::{Shared, pass, reset};
 use super::upstream::Upstream;
+use http_body_util::Either;
 use std::io;
 
 impl Shared {
@@ -52,6 +53,17 @@ impl Shared {
                     Some(answer) => counted(Ok(answer)),
                     None => pass(call, upstream).await,
                 }
+            }
+            Fault::Older(by) => {
+                let (status, body) = upstream.apply(call).await?;
+                match forged::older(&body, by).filter(|_| status.is_success()) {
+                    Some(answer) => counted(Ok(answer)),
+                    None => pass(call, upstream).await,
+                }
+            }
+            Fault::Mute => {
+                let answer = upstream.send(call).await?;
+                counted(Ok(answer.map(Muted::new).map(Either::Right).map(Either::Right)))
             }
             Fault::Lose => match forged::taken(&call.body) {
                 Some(answer) => counted(Ok(answer)),

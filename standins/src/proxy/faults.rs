@@ -31,6 +31,10 @@ pub enum Fault {
     Trim,
     /// The answer to a GetRecords says that its reader is so far behind the tip. Applied.
     Behind(Duration),
+    /// The answer to a DescribeStreamSummary says that its stream was made so much earlier. Applied.
+    Older(Duration),
+    /// The answer to a SubscribeToShard begins, then nothing more comes, nor its end. Applied.
+    Mute,
 }
 
 impl Fault {
@@ -49,6 +53,8 @@ impl Fault {
             Fault::Lose => "lose",
             Fault::Trim => "trim",
             Fault::Behind(_) => "behind",
+            Fault::Older(_) => "older",
+            Fault::Mute => "mute",
         }
     }
 
@@ -58,6 +64,8 @@ impl Fault {
             Fault::Conflict | Fault::ExistsAlready => call.is_conditional_write(),
             Fault::Trim => call.after_its_record().is_some(),
             Fault::Behind(_) => call.operation == "GetRecords",
+            Fault::Older(_) => call.operation == "DescribeStreamSummary",
+            Fault::Mute => call.operation == "SubscribeToShard",
             _ => true,
         }
     }

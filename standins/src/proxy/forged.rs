@@ -3,14 +3,44 @@
 use super::call::{Call, Service};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// What the client gets: a forged answer, or the upstream's as it streams in.
-pub(super) type Answer = Response<Either<Full<Bytes>, Incoming>>;
+/// What the client gets: a forged answer, the upstream's as it streams in, or the beginning of it.
+pub(super) type Answer = Response<Either<Full<Bytes>, Either<Incoming, Muted>>>;
+
+/// An answer that falls silent after its first piece, and never ends.
+#[derive(Debug)]
+pub(super) struct Muted {
+    from: Incoming,
+    has_begun: bool,
+}
+
+impl Muted {
+    pub(super) fn new(from: Incoming) -> Muted {
+        Muted { from, has_begun: false }
+    }
+}
+
+impl Body for Muted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.has_begun {
+            // Whoever waits gives up by themselves.
+            return Poll::Pending;
+        }
+        let frame = Pin::new(&mut self.from).poll_frame(cx);
+        self.has_begun = frame.is_ready();
+        frame
+    }
+}
 
 /// Calls that shards limit; the others have a limit of their own. Source:
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
@@ -78,6 +108,15 @@ pub(super) fn behind(body: &[u8], lag: Duration) -> Option<Answer> {
     let mut given: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let millis = u64::try_from(lag.as_millis()).expect("no lag is that long");
     *given.get_mut("MillisBehindLatest")? = millis.into();
+    let body = serde_json::to_vec(&given).expect("what was JSON is JSON");
+    Some(answer(StatusCode::OK, "application/x-amz-json-1.1", body.into()))
+}
+
+/// The answer to a DescribeStreamSummary, of a stream that was made so much earlier; nothing for what is none.
+pub(super) fn older(body: &[u8], by: Duration) -> Option<Answer> {
+    let mut given: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let made_at = given.get_mut("StreamDescriptionSummary")?.get_mut("StreamCreationTimestamp")?;
+    *made_at = (made_at.as_f64()? - by.as_secs_f64()).into();
     let body = serde_json::to_vec(&given).expect("what was JSON is JSON");
     Some(answer(StatusCode::OK, "application/x-amz-json-1.1", body.into()))
 }

@@ -86,7 +86,7 @@ pub(super) fn reset() -> io::Error {
 
 /// Without a fault.
 pub(super) async fn pass(call: &Call, upstream: &mut Upstream) -> io::Result<Answer> {
-    Ok(upstream.send(call).await?.map(Either::Right))
+    Ok(upstream.send(call).await?.map(Either::Left).map(Either::Right))
 }
 
 /// Serves until it is dropped, and everything under way with it.

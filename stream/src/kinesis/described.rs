@@ -18,6 +18,8 @@ const ARN_HASH_BYTES: usize = 6;
 pub(super) struct Described {
     pub(super) arn: String,
     pub(super) incarnation: String,
+    /// Unix time in milliseconds.
+    pub(super) made_at: i64,
     pub(super) mode: String,
     pub(super) retention: Duration,
     pub(super) encryption: String,
@@ -34,6 +36,7 @@ impl Described {
         let made_at = summary.stream_creation_timestamp.to_millis().unwrap_or(0);
         Described {
             incarnation: incarnation(&summary.stream_arn, made_at),
+            made_at,
             mode: summary.stream_mode_details.map_or_else(|| "PROVISIONED".into(), |d| d.stream_mode.to_string()),
             retention: Duration::from_secs(hours * 3600),
             encryption: summary.encryption_type.map_or_else(|| "NONE".into(), |encryption| encryption.to_string()),

@@ -24,6 +24,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
 pub(super) const SUBSCRIBE_EVERY: Duration = Duration::from_secs(5);
 
+/// How old a subscription may become: Kinesis ends it after five minutes, and where its end was lost on the way nothing else
+/// would tell.
+/// Source: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
+const AGE_MAX: Duration = Duration::from_secs(310);
+
+/// How long a subscription may say nothing: events come every few seconds, without records where there are none, so that a
+/// connection without any is dead.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(40);
+
 /// Looks at a consumer that was just registered, and the pause between two: then its reader polls on for now.
 const REGISTER_LOOKS_MAX: u32 = 5;
 const REGISTER_LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -39,16 +48,38 @@ pub(super) struct FanOut {
     api: Api,
     stream_arn: String,
     consumer: String,
+    silence_max: Duration,
     consumer_arn: OnceCell<String>,
     warned_at: Mutex<Option<Instant>>,
 }
 
 /// Records on their way.
 #[derive(Debug)]
-pub(super) struct Subscription(SubscribeToShardOutput);
+pub(super) struct Subscription {
+    output: SubscribeToShardOutput,
+    life: Life,
+}
+
+/// When a subscription began, and when it gave something last.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    began: Instant,
+    heard_at: Instant,
+}
+
+impl Life {
+    fn begin() -> Life {
+        let now = Instant::now();
+        Life { began: now, heard_at: now }
+    }
+
+    fn is_over(&self, silence_max: Duration) -> bool {
+        self.began.elapsed() >= AGE_MAX || self.heard_at.elapsed() >= silence_max
+    }
+}
 
 impl FanOut {
-    pub(super) fn new(aws: &Aws, api: &Api, stream_arn: &str, consumer: String) -> FanOut {
+    pub(super) fn new(aws: &Aws, api: &Api, stream_arn: &str, consumer: String, silence_max: Duration) -> FanOut {
         // A quiet shard is no stalled download.
         let config = aws_sdk_kinesis::config::Builder::from(&aws.config)
             .interceptor(aws::Outcomes)
@@ -58,6 +89,7 @@ impl FanOut {
             api: api.clone(),
             stream_arn: stream_arn.to_owned(),
             consumer,
+            silence_max,
             consumer_arn: OnceCell::new(),
             warned_at: Mutex::default(),
         }
@@ -92,15 +124,16 @@ impl FanOut {
         let subscribe = self.client.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard.as_str());
         let answer = subscribe.starting_position(starting(start)).send().await;
         let answer = answer.map_err(|error| Failure::of(&error))?;
-        Ok(Subscription(answer))
+        Ok(Subscription { output: answer, life: Life::begin() })
     }
 
     /// Waits for records until `deadline`.
     pub(super) async fn next(&self, subscription: &mut Subscription, deadline: Instant) -> Looked {
         // Between two frames of the connection, so nothing is lost when the time is over.
-        let Ok(event) = timeout_at(deadline, subscription.0.event_stream.recv()).await else {
-            return Looked::Nothing;
+        let Ok(event) = timeout_at(deadline, subscription.output.event_stream.recv()).await else {
+            return if subscription.life.is_over(self.silence_max) { Looked::Expired } else { Looked::Nothing };
         };
+        subscription.life.heard_at = Instant::now();
         match event {
             Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => {
                 self.api.retrieved("SubscribeToShard", &event.records);
@@ -149,5 +182,25 @@ impl Api {
             Err(error) if aws::code(&error) == "ResourceNotFoundException" => Ok(None),
             Err(error) => Err(Failure::of(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_that_says_nothing_is_over_and_so_is_one_that_goes_on_for_ever() {
+        let mut life = Life::begin();
+        for _ in 0..AGE_MAX.as_secs() / SILENCE_MAX.as_secs() {
+            tokio::time::advance(SILENCE_MAX - Duration::from_millis(1)).await;
+            assert!(!life.is_over(SILENCE_MAX));
+            life.heard_at = Instant::now();
+        }
+        tokio::time::advance(AGE_MAX - life.began.elapsed()).await;
+        assert!(life.is_over(SILENCE_MAX), "it is too old");
+        let silent = Life::begin();
+        tokio::time::advance(SILENCE_MAX).await;
+        assert!(silent.is_over(SILENCE_MAX));
     }
 }

@@ -7,6 +7,7 @@ use super::error::read_error;
 use crate::{ReadError, Shard};
 use aws::Failure;
 use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
+use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType};
 use schema::{HashKey, HashRange, ShardId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl Lineage {
     async fn list(&self, listing: &mut MutexGuard<'_, Option<Listing>>) -> Result<Arc<[Shard]>, ReadError> {
         self.is_outdated.store(false, Ordering::Release);
         let made_at = Instant::now();
-        let listed = self.api.list_shards().await.map_err(|failure| {
+        let listed = self.api.list_shards(None).await.map_err(|failure| {
             self.is_outdated.store(true, Ordering::Release);
             read_error(&failure)
         })?;
@@ -96,9 +97,16 @@ pub(super) fn children(shards: &[Shard], parent: &ShardId) -> Vec<ShardId> {
 }
 
 impl Api {
-    async fn list_shards(&self) -> Result<Vec<Shard>, Failure> {
+    /// Whether a shard took records already when the oldest ones arrived that the stream still keeps.
+    pub(super) async fn is_older_than_records(&self, shard: &ShardId) -> Result<bool, Failure> {
+        let open_then = self.list_shards(Some(ShardFilterType::AtTrimHorizon)).await?;
+        Ok(open_then.iter().any(|open| open.id == *shard))
+    }
+
+    /// All shards that are kept, or those of a kind.
+    async fn list_shards(&self, kind: Option<ShardFilterType>) -> Result<Vec<Shard>, Failure> {
         for _ in 0..LISTINGS_MAX {
-            if let Some(shards) = self.list_all_pages().await? {
+            if let Some(shards) = self.list_all_pages(kind.as_ref()).await? {
                 return Ok(shards);
             }
         }
@@ -106,10 +114,10 @@ impl Api {
     }
 
     /// `None` where the listing has to begin anew. Never a part of the shards.
-    async fn list_all_pages(&self) -> Result<Option<Vec<Shard>>, Failure> {
+    async fn list_all_pages(&self, kind: Option<&ShardFilterType>) -> Result<Option<Vec<Shard>>, Failure> {
         let (mut shards, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
-            let page = self.calls.repeat(async || self.list_page(token.as_deref()).await).await?;
+            let page = self.calls.repeat(async || self.list_page(token.as_deref(), kind).await).await?;
             let Page::Answer(page) = page else { return Ok(None) };
             for listed in page.shards.unwrap_or_default() {
                 shards.push(shard(&listed).ok_or_else(|| Failure::Refused(format!("{listed:?} is no shard")))?);
@@ -122,13 +130,13 @@ impl Api {
         Err(Failure::Refused(format!("the list of shards has more than {PAGES_MAX} pages")))
     }
 
-    async fn list_page(&self, token: Option<&str>) -> Result<Page, Failure> {
+    async fn list_page(&self, token: Option<&str>, kind: Option<&ShardFilterType>) -> Result<Page, Failure> {
         self.called("ListShards");
         let list = self.client.list_shards();
-        // Whoever has a token must not name the stream again.
+        // Whoever has a token must not name the stream again, nor the kind.
         let list = match token {
             Some(token) => list.next_token(token),
-            None => list.stream_name(&self.stream),
+            None => list.stream_name(&self.stream).set_shard_filter(kind.map(filter)),
         };
         match list.send().await {
             Ok(answer) => Ok(Page::Answer(answer)),
@@ -136,6 +144,10 @@ impl Api {
             Err(error) => Err(Failure::of(&error)),
         }
     }
+}
+
+fn filter(kind: &ShardFilterType) -> ShardFilter {
+    ShardFilter::builder().r#type(kind.clone()).build().expect("it has a type")
 }
 
 fn shard(listed: &aws_sdk_kinesis::types::Shard) -> Option<Shard> {

@@ -13,7 +13,7 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use schema::{Position, ShardId};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -128,9 +128,12 @@ impl Reader {
             && after.is_start()
         {
             Start::Since(since)
-        } else if after.is_start()
-            || self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after)
-        {
+        } else if self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after) {
+            Start::Horizon
+        } else if after.is_start() {
+            if seen.is_none() {
+                self.check_start(reading.shard).await?;
+            }
             Start::Horizon
         } else if seen.is_some() {
             Start::After(after.clone())
@@ -196,6 +199,12 @@ impl Reader {
         until: Instant,
     ) -> Result<Looked, ReadError> {
         let is_checked = matches!(cursor.start, Start::At(_));
+        if cursor.fetched().is_start() && cursor.glimpse.at.elapsed() >= self.retention() / 2 {
+            // Nobody has looked for so long that the first records may have come and gone.
+            self.check_start(reading.shard).await?;
+            cursor.glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO };
+            return Ok(Looked::Expired);
+        }
         if !is_checked && !cursor.fetched().is_start() && !cursor.glimpse.is_sure(self.retention()) {
             // What follows may be going this very moment: it is all there only if the record before it still is.
             cursor.start = Start::At(cursor.fetched().clone());
@@ -256,6 +265,28 @@ impl Reader {
                 Err(ReadError::Damaged { shard: shard.clone(), after: start.position(), detail })
             }
         }
+    }
+
+    /// Refuses to begin a shard that may have held records before the oldest one that is left.
+    async fn check_start(&self, shard: &ShardId) -> Result<(), ReadError> {
+        let Described { made_at, retention, .. } =
+            self.described.read().expect("nobody panics while holding it").clone();
+        let kept_from = self.now().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        // A stream that is younger has lost nothing yet. Nor has a shard that was opened since: a parent's records were others.
+        if made_at >= kept_from {
+            return Ok(());
+        }
+        match self.api.is_older_than_records(shard).await.map_err(|failure| read_error(&failure))? {
+            true => Err(ReadError::Trimmed { shard: shard.clone(), after: Position::start() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Unix time in milliseconds, by the clock that calls are signed with.
+    fn now(&self) -> i64 {
+        let clock = self.api.client.config().time_source().unwrap_or_default();
+        let since = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Tells a shard that is not there from a record that is not.

@@ -34,7 +34,16 @@ impl Glimpse {
 #[derive(Debug)]
 pub(super) struct Track {
     look_at: Mutex<Instant>,
-    seen: Mutex<Option<(Position, Glimpse)>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of a shard.
+#[derive(Debug, Default)]
+struct Seen {
+    /// After its start: ranges from there are read again long after others have read on.
+    start: Option<Glimpse>,
+    /// After what was given last.
+    last: Option<(Position, Glimpse)>,
 }
 
 impl Track {
@@ -53,9 +62,15 @@ impl Track {
         sleep_until(turn).await;
     }
 
-    /// Notes that everything up to `after` was given, and how far that was from the tip.
+    /// Notes that everything up to `after` was given, and how far that was from the tip, unless more is known.
     pub(super) fn note(&self, after: &Position, glimpse: Glimpse) {
-        *self.seen.lock().expect("nobody panics while holding it") = Some((after.clone(), glimpse));
+        let mut seen = self.seen.lock().expect("nobody panics while holding it");
+        let is_known = |(position, known): &(Position, Glimpse)| position == after && known.age() < glimpse.age();
+        if after.is_start() {
+            seen.note_start(glimpse);
+        } else if !seen.last.as_ref().is_some_and(is_known) {
+            seen.last = Some((after.clone(), glimpse));
+        }
     }
 
     /// Notes that nothing followed `after` so long `ago`, unless more is known.
@@ -66,15 +81,28 @@ impl Track {
         let is_news = |(position, glimpse): &(Position, Glimpse)| {
             position < after || (position == after && glimpse.age() > recalled.age())
         };
-        if seen.as_ref().is_none_or(is_news) {
-            *seen = Some((after.clone(), recalled));
+        if after.is_start() {
+            seen.note_start(recalled);
+        } else if seen.last.as_ref().is_none_or(is_news) {
+            seen.last = Some((after.clone(), recalled));
         }
     }
 
-    /// When and how far from the tip `after` was given last, where nothing else was since.
+    /// When and how far from the tip `after` was given last, where nothing else was since, or it is the start.
     pub(super) fn seen(&self, after: &Position) -> Option<Glimpse> {
         let seen = self.seen.lock().expect("nobody panics while holding it");
-        seen.as_ref().filter(|(position, _)| position == after).map(|(_, glimpse)| *glimpse)
+        match after.is_start() {
+            true => seen.start,
+            false => seen.last.as_ref().filter(|(position, _)| position == after).map(|(_, glimpse)| *glimpse),
+        }
+    }
+}
+
+impl Seen {
+    fn note_start(&mut self, glimpse: Glimpse) {
+        if self.start.is_none_or(|known| known.age() > glimpse.age()) {
+            self.start = Some(glimpse);
+        }
     }
 }
 

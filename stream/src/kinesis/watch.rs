@@ -82,6 +82,7 @@ mod tests {
         Described {
             arn: "arn".into(),
             incarnation: "a1".into(),
+            made_at: 0,
             mode: "ON_DEMAND".into(),
             retention: Duration::from_secs(24 * 3600),
             encryption: "NONE".into(),

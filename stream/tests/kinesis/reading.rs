@@ -1,9 +1,11 @@
 //! Reading beyond the contract: what is gone, what is pushed, what many read.
 
 use crate::house::{DAY, WAITING, append, aws, fresh, make, open, options, read, texts};
+use aws::Aws;
+use aws_smithy_async::time::TimeSource;
 use schema::Position;
 use standins::proxy::{Fault, FaultProxy, Faults};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use stream::kinesis::{KinesisOptions, KinesisStream};
 use stream::{ReadError, ReadLimit, Stream, read_range};
 
@@ -131,4 +133,65 @@ async fn fan_out_gives_what_polling_gives() {
     let mut all = texts(&given);
     all.sort_unstable();
     assert_eq!(all, ["a", "b", "c", "d", "e", "f"]);
+}
+
+/// Nothing is pushed any more, and the connection does not end either.
+#[tokio::test]
+async fn a_subscription_that_falls_silent_is_given_up_and_its_records_are_read() {
+    let aws = aws().await;
+    let name = make(&aws, 1).await;
+    let writing = open(&aws, &name).await;
+    let faults = Faults::none().with("SubscribeToShard", Fault::Mute, 1.0);
+    let proxy = FaultProxy::start(&standins::kinesis().await, faults, 1).await;
+    let pushed = KinesisOptions {
+        fan_out: Some("pushed".into()),
+        push_silence_max: Duration::from_millis(100),
+        ..options(&name)
+    };
+    let pushed = KinesisStream::open(&standins::connect(&proxy.endpoint()), pushed).await.unwrap();
+    let shard = append(&writing, &["a"]).await.remove(0).shard;
+    read(&pushed, &shard, &Position::start(), 1).await;
+    append(&writing, &["b"]).await;
+    assert_eq!(texts(&read(&pushed, &shard, &Position::start(), 2).await), ["a", "b"]);
+    assert!(proxy.counts().of("SubscribeToShard", Fault::Mute) > 0, "nothing was subscribed to");
+}
+
+/// The clock of somebody who comes two days later.
+#[derive(Debug)]
+struct Later;
+
+impl TimeSource for Later {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + 2 * DAY
+    }
+}
+
+/// A stream that is older than what it keeps: its shards may have held records that nobody has read.
+#[tokio::test]
+async fn the_start_of_a_shard_is_refused_where_records_may_have_gone_before_it() {
+    let now = aws().await;
+    let name = make(&now, 1).await;
+    let later = Aws { config: now.config.to_builder().time_source(Later).build(), ..now.clone() };
+    let young = open(&now, &name).await;
+    let shard = append(&young, &["oldest"]).await.remove(0).shard;
+    let start = Position::start();
+    assert_eq!(texts(&read(&young, &shard, &start, 1).await), ["oldest"]);
+    let old = open(&later, &name).await;
+    let trimmed = old.read(&shard, &start, WAITING).await;
+    assert_eq!(trimmed.unwrap_err(), ReadError::Trimmed { shard: shard.clone(), after: start.clone() });
+    let first = read(&young, &shard, &start, 1).await.remove(0);
+    let again = open(&later, &name).await;
+    assert_eq!(
+        read_range(&again, &shard, &start, &first.position).await,
+        Ok(vec![first]),
+        "it is known what was there"
+    );
+    for (ago, is_read) in [(Duration::ZERO, true), (DAY / 2, false)] {
+        let old = open(&later, &name).await;
+        old.recall_tip(&shard, &start, ago);
+        assert_eq!(old.read(&shard, &start, WAITING).await.is_ok(), is_read, "nothing was there {ago:?} ago");
+    }
+    let accepting = KinesisOptions { accept_trimmed: vec![(shard.clone(), start.clone())], ..options(&name) };
+    let accepting = KinesisStream::open(&later, accepting).await.unwrap();
+    assert_eq!(texts(&read(&accepting, &shard, &start, 1).await), ["oldest"]);
 }

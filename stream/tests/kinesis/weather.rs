@@ -189,6 +189,32 @@ async fn a_silent_jump_is_refused() {
     );
 }
 
+/// An old stream, some of whose shards were there when its oldest records came.
+#[tokio::test]
+async fn only_a_shard_that_was_opened_since_may_be_read_from_its_start_in_an_old_stream() {
+    for (open_then, is_read) in [("shard", false), ("parent", true)] {
+        let script = move |operation: &str, asked: &Value| match operation {
+            "DescribeStreamSummary" => {
+                let mut old = quiet(operation);
+                old["StreamDescriptionSummary"]["StreamCreationTimestamp"] = json!(1.0);
+                Some((200, old))
+            }
+            "ListShards" if asked["ShardFilter"]["Type"] == "AT_TRIM_HORIZON" => {
+                Some((200, json!({"Shards": [shard(open_then, &[])]})))
+            }
+            "GetRecords" => Some((200, records(&[9, 10], "next", 0))),
+            _ => None,
+        };
+        let scripted = Scripted::start(script).await;
+        let read = read(&open(&scripted).await, "").await;
+        let trimmed = ReadError::Trimmed { shard: ShardId::new("shard"), after: Position::start() };
+        match is_read {
+            true => assert_eq!(positions(&read.unwrap()), ["9", "10"]),
+            false => assert_eq!(read.unwrap_err(), trimmed),
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_iterator_that_stands_before_what_is_left_is_refused() {
     let scripted = Scripted::start(in_turn("GetRecords", vec![(200, records(&[], "next", DAY_MILLIS))])).await;
