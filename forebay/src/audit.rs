@@ -38,6 +38,7 @@ use flow::Flow;
 use judge::Evidence;
 use ledger::LedgerError;
 use ownership::OwnerError;
+use queue::QueueError;
 use receipts::Receipts;
 use service::metrics::push::Pushing;
 use service::settings::duration;
@@ -206,6 +207,7 @@ fn passes(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(ReadError::Unavailable(_)))
             || matches!(cause.downcast_ref(), Some(LedgerError::Unavailable(_)))
+            || matches!(cause.downcast_ref(), Some(QueueError::Unavailable(_)))
             || matches!(cause.downcast_ref(), Some(OwnerError::Stream(_) | OwnerError::Ledger(_)))
     })
 }
@@ -215,4 +217,26 @@ async fn look(view: &View, env: &Env) -> anyhow::Result<Flow> {
     let overflowed = view.overflowed().await?;
     view.refresh().await?;
     Ok(Flow::look(&view.ports, env).await?.with_overflow(overflowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_answered_is_looked_at_again_and_what_is_refused_is_not() {
+        let silent = || "timeout".to_string();
+        let passing = [
+            anyhow::Error::from(ReadError::Unavailable(silent())),
+            LedgerError::Unavailable(silent()).into(),
+            OwnerError::Ledger(LedgerError::Unavailable(silent())).into(),
+            QueueError::Unavailable(silent()).into(),
+        ];
+        for error in passing {
+            assert!(passes(&error.context("look")));
+        }
+        for error in [anyhow::Error::from(QueueError::Refused(silent())), anyhow::anyhow!("no data directory")] {
+            assert!(!passes(&error.context("look")));
+        }
+    }
 }
