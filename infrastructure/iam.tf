@@ -67,7 +67,7 @@ data "aws_iam_policy_document" "ingest_gateway" {
   statement {
     sid       = "RawStream"
     actions   = ["kinesis:DescribeStreamSummary", "kinesis:ListShards", "kinesis:PutRecords"]
-    resources = [aws_kinesis_stream.stream["raw"].arn]
+    resources = local.stream_arns.raw
   }
 
   statement {
@@ -108,7 +108,7 @@ data "aws_iam_policy_document" "dedup_service" {
       "kinesis:ListShards",
       "kinesis:PutRecords",
     ]
-    resources = [aws_kinesis_stream.stream["raw"].arn]
+    resources = local.stream_arns.raw
   }
 
   dynamic "statement" {
@@ -117,7 +117,7 @@ data "aws_iam_policy_document" "dedup_service" {
     content {
       sid       = "FanOut"
       actions   = ["kinesis:DescribeStreamConsumer", "kinesis:RegisterStreamConsumer"]
-      resources = [aws_kinesis_stream.stream["raw"].arn]
+      resources = local.stream_arns.raw
     }
   }
 
@@ -127,14 +127,14 @@ data "aws_iam_policy_document" "dedup_service" {
     content {
       sid       = "FanOutConsumers"
       actions   = ["kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"]
-      resources = ["${aws_kinesis_stream.stream["raw"].arn}/consumer/forebay-dedup:*"]
+      resources = [for arn in local.stream_arns.raw : "${arn}/consumer/forebay-dedup:*"]
     }
   }
 
   statement {
     sid       = "CleanStream"
     actions   = ["kinesis:DescribeStreamSummary", "kinesis:PutRecords"]
-    resources = [aws_kinesis_stream.stream["clean"].arn]
+    resources = local.stream_arns.clean
   }
 
   statement {
@@ -214,7 +214,7 @@ data "aws_iam_policy_document" "writer_service" {
       "kinesis:IncreaseStreamRetentionPeriod",
       "kinesis:ListShards",
     ]
-    resources = [aws_kinesis_stream.stream["clean"].arn]
+    resources = local.stream_arns.clean
   }
 
   dynamic "statement" {
@@ -223,7 +223,7 @@ data "aws_iam_policy_document" "writer_service" {
     content {
       sid       = "FanOut"
       actions   = ["kinesis:DescribeStreamConsumer", "kinesis:RegisterStreamConsumer"]
-      resources = [aws_kinesis_stream.stream["clean"].arn]
+      resources = local.stream_arns.clean
     }
   }
 
@@ -233,7 +233,7 @@ data "aws_iam_policy_document" "writer_service" {
     content {
       sid       = "FanOutConsumers"
       actions   = ["kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"]
-      resources = ["${aws_kinesis_stream.stream["clean"].arn}/consumer/forebay-writer:*"]
+      resources = [for arn in local.stream_arns.clean : "${arn}/consumer/forebay-writer:*"]
     }
   }
 
@@ -393,7 +393,7 @@ data "aws_iam_policy_document" "audit" {
   statement {
     sid       = "RawStream"
     actions   = ["kinesis:DescribeStreamSummary"]
-    resources = [aws_kinesis_stream.stream["raw"].arn]
+    resources = local.stream_arns.raw
   }
 
   statement {
@@ -404,7 +404,7 @@ data "aws_iam_policy_document" "audit" {
       "kinesis:GetShardIterator",
       "kinesis:ListShards",
     ]
-    resources = [aws_kinesis_stream.stream["clean"].arn]
+    resources = local.stream_arns.clean
   }
 
   statement {

@@ -4,7 +4,7 @@
 # No time to live is set: deleting a slot of a chain makes its condition true again for an owner that was believed dead.
 
 resource "aws_dynamodb_table" "ledger" {
-  name                        = var.name
+  name                        = coalesce(var.table_name, var.name)
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "pk"
   range_key                   = "sk"

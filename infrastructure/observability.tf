@@ -10,7 +10,7 @@ locals {
   lag = {
     for name, reader in local.readers : name => {
       metric     = local.lag_metric
-      dimensions = merge({ StreamName = aws_kinesis_stream.stream[name].name }, var.fan_out ? { ConsumerName = reader.consumer } : {})
+      dimensions = merge({ StreamName = local.stream_names[name] }, var.fan_out ? { ConsumerName = reader.consumer } : {})
     }
   }
   retention_ms = var.stream_retention_hours * 3600000
@@ -22,7 +22,7 @@ locals {
       metric      = "ApproximateNumberOfMessagesVisible"
       threshold   = 0
       periods     = 5
-      description = "Records wait in the overflow queue: the raw stream refuses or answers late. Events are acknowledged and safe for ${var.overflow_retention_hours} hours. Look whether stream ${var.name}-raw throttles (more shards, or wait while an on-demand stream grows), and at AWS's own state. It is over when the queue is empty; nothing has to be put back by hand."
+      description = "Records wait in the overflow queue: the raw stream refuses or answers late. Events are acknowledged and safe for ${var.overflow_retention_hours} hours. Look whether stream ${local.stream_names.raw} throttles (more shards, or wait while an on-demand stream grows), and at AWS's own state. It is over when the queue is empty; nothing has to be put back by hand."
     }
     overflow-old = {
       runbook     = "overflow-in-use"
@@ -67,7 +67,7 @@ locals {
       threshold   = 0
       period      = 300
       periods     = 1
-      description = "Chains of table ${var.name} are gone, end earlier or hold other entries than before: the table was restored from a backup, or items are gone from it. Numbers that were given to events are given away again, and the writer drops the new events in silence. Stop dedup-service and writer-service now. Each look says so again, with the chain and what is wrong."
+      description = "Chains of table ${aws_dynamodb_table.ledger.name} are gone, end earlier or hold other entries than before: the table was restored from a backup, or items are gone from it. Numbers that were given to events are given away again, and the writer drops the new events in silence. Stop dedup-service and writer-service now. Each look says so again, with the chain and what is wrong."
     }
     conservation-stale = {
       log_group   = module.audit.log_group_name
@@ -112,7 +112,7 @@ locals {
       threshold   = 0
       period      = 300
       periods     = 1
-      description = "dedup-service is behind by more than 80 % of what stream ${var.name}-raw keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
+      description = "dedup-service is behind by more than 80 % of what stream ${local.stream_names.raw} keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
     }
     clean-retention-not-raised = {
       log_group   = module.writer_service.log_group_name
@@ -121,7 +121,7 @@ locals {
       threshold   = 0
       period      = 300
       periods     = 1
-      description = "writer-service is behind by more than 80 % of what stream ${var.name}-clean keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
+      description = "writer-service is behind by more than 80 % of what stream ${local.stream_names.clean} keeps, and may not raise that any more. Events are lost when the rest has passed. Raise stream_retention_hours now."
     }
     dedup-leases-lost = {
       log_group   = module.dedup_service.log_group_name
@@ -175,7 +175,7 @@ locals {
       threshold   = 0
       period      = 300
       periods     = 1
-      description = "Stream ${var.name}-raw no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
+      description = "Stream ${local.stream_names.raw} no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
     }
     writer-shard-without-parent = {
       log_group   = module.writer_service.log_group_name
@@ -184,7 +184,7 @@ locals {
       threshold   = 0
       period      = 300
       periods     = 1
-      description = "Stream ${var.name}-clean no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
+      description = "Stream ${local.stream_names.clean} no longer lists a shard whose chain has not ended, so nobody owns its children. What they hold waits, and is lost after ${var.stream_retention_hours} hours; a person must decide. The line names the shard and its parent."
     }
     quarantine-surge = {
       log_group   = module.ingest_gateway.log_group_name
@@ -230,7 +230,7 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-behind"
-  alarm_description   = "${each.value.service} has been more than 15 minutes behind stream ${var.name}-${each.key} for 15 minutes, and more tasks did not help. Events are late, none is lost. Look at the alarms and the log of ${each.value.service}; where it is busy, raise ${each.value.variable}.tasks_max, up to the number of shards, and beyond that the shards. Runbook: deploy/runbooks/freshness-old.md"
+  alarm_description   = "${each.value.service} has been more than 15 minutes behind stream ${local.stream_names[each.key]} for 15 minutes, and more tasks did not help. Events are late, none is lost. Look at the alarms and the log of ${each.value.service}; where it is busy, raise ${each.value.variable}.tasks_max, up to the number of shards, and beyond that the shards. Runbook: deploy/runbooks/freshness-old.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -248,7 +248,7 @@ resource "aws_cloudwatch_metric_alarm" "retention" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-near-retention"
-  alarm_description   = "${each.value.service} is behind stream ${var.name}-${each.key} by half of its retention of ${var.stream_retention_hours} hours. When the whole of it has passed, records are gone that nobody has read: events are lost. Raise stream_retention_hours now and apply, which takes effect at once and harms nothing; then make ${each.value.service} read. Runbook: deploy/runbooks/lag-near-retention.md"
+  alarm_description   = "${each.value.service} is behind stream ${local.stream_names[each.key]} by half of its retention of ${var.stream_retention_hours} hours. When the whole of it has passed, records are gone that nobody has read: events are lost. Raise stream_retention_hours now and apply, which takes effect at once and harms nothing; then make ${each.value.service} read. Runbook: deploy/runbooks/lag-near-retention.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -267,7 +267,7 @@ resource "aws_cloudwatch_metric_alarm" "unread" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-unread"
-  alarm_description   = "Nobody has read stream ${var.name}-${each.key} for 15 minutes. Events wait there for at most ${var.stream_retention_hours} hours, and are lost after that. Look whether tasks of ${each.value.service} run, whether they halt, and whether their role may read the stream. Runbook: deploy/runbooks/nobody-reads.md"
+  alarm_description   = "Nobody has read stream ${local.stream_names[each.key]} for 15 minutes. Events wait there for at most ${var.stream_retention_hours} hours, and are lost after that. Look whether tasks of ${each.value.service} run, whether they halt, and whether their role may read the stream. Runbook: deploy/runbooks/nobody-reads.md"
   namespace           = "AWS/Kinesis"
   metric_name         = local.lag_metric
   dimensions          = local.lag[each.key].dimensions
@@ -285,10 +285,10 @@ resource "aws_cloudwatch_metric_alarm" "stream_throttled" {
   for_each = local.readers
 
   alarm_name          = "${var.name}-${each.key}-throttled"
-  alarm_description   = "Stream ${var.name}-${each.key} has refused records for 15 minutes because its shards are full. They are sent again, and those of gateways go through the overflow queue, so none is lost; answers and events are late. Provisioned: raise stream_shards. On demand: it doubles by itself within minutes; if it does not, look at the account's quota. Runbook: deploy/runbooks/stream-throttled.md"
+  alarm_description   = "Stream ${local.stream_names[each.key]} has refused records for 15 minutes because its shards are full. They are sent again, and those of gateways go through the overflow queue, so none is lost; answers and events are late. Provisioned: raise stream_shards. On demand: it doubles by itself within minutes; if it does not, look at the account's quota. Runbook: deploy/runbooks/stream-throttled.md"
   namespace           = "AWS/Kinesis"
   metric_name         = "WriteProvisionedThroughputExceeded"
-  dimensions          = { StreamName = aws_kinesis_stream.stream[each.key].name }
+  dimensions          = { StreamName = local.stream_names[each.key] }
   statistic           = "Sum"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
@@ -319,7 +319,7 @@ resource "aws_cloudwatch_metric_alarm" "queue" {
 
 resource "aws_cloudwatch_metric_alarm" "ledger_throttled" {
   alarm_name          = "${var.name}-ledger-throttled"
-  alarm_description   = "Table ${var.name} has refused writes for 10 minutes. Dedup and writer wait and repeat, so nothing is lost; events are late. An on-demand table grows by itself within half an hour; if it does not, look at the account's quota of write units, and whether one partition takes it all. Runbook: deploy/runbooks/ledger-throttled.md"
+  alarm_description   = "Table ${aws_dynamodb_table.ledger.name} has refused writes for 10 minutes. Dedup and writer wait and repeat, so nothing is lost; events are late. An on-demand table grows by itself within half an hour; if it does not, look at the account's quota of write units, and whether one partition takes it all. Runbook: deploy/runbooks/ledger-throttled.md"
   namespace           = "AWS/DynamoDB"
   metric_name         = "WriteThrottleEvents"
   dimensions          = { TableName = aws_dynamodb_table.ledger.name }
@@ -470,7 +470,7 @@ locals {
     compactor      = module.compactor.service_name
     audit          = module.audit.service_name
   }
-  streams_by_name = [for name in ["raw", "clean"] : aws_kinesis_stream.stream[name].name]
+  streams_by_name = [for role in ["raw", "clean"] : local.stream_names[role]]
 
   charts = [
     {

@@ -20,8 +20,8 @@ locals {
   environment = {
     AWS_REGION             = local.region
     FOREBAY_BACKEND        = "aws"
-    FOREBAY_RAW_STREAM     = aws_kinesis_stream.stream["raw"].name
-    FOREBAY_CLEAN_STREAM   = aws_kinesis_stream.stream["clean"].name
+    FOREBAY_RAW_STREAM     = local.stream_names.raw
+    FOREBAY_CLEAN_STREAM   = local.stream_names.clean
     FOREBAY_TABLE          = aws_dynamodb_table.ledger.name
     FOREBAY_BUCKET         = aws_s3_bucket.lake.id
     FOREBAY_OVERFLOW_QUEUE = aws_sqs_queue.queue["overflow"].name
@@ -50,9 +50,9 @@ locals {
 
   # What somebody declares here is meant: readers of a stream that an apply has changed stop, and go on when they start again.
   reading = merge(local.traced, {
-    FOREBAY_ACCEPT_CHANGED = join(",", flatten([for name, shards in local.streams : [
-      "${var.name}-${name}:${shards == null ? "ON_DEMAND" : "PROVISIONED"}",
-      "${var.name}-${name}:${var.stream_retention_hours}h",
+    FOREBAY_ACCEPT_CHANGED = join(",", flatten([for role, shards in local.shards : [
+      "${local.stream_names[role]}:${shards == null ? "ON_DEMAND" : "PROVISIONED"}",
+      "${local.stream_names[role]}:${var.stream_retention_hours}h",
     ]]))
     FOREBAY_FAN_OUT = tostring(var.fan_out)
   })
@@ -151,7 +151,7 @@ module "ingest_gateway" {
     FOREBAY_DRAIN_NOTICE = "5s" # Until the load balancer sends no more; a part of the grace.
     FOREBAY_RECORD_LEVEL = tostring(var.record_level)
     FOREBAY_WINDOW       = "${var.dedup_window_hours}h"
-  })
+  }, lookup(var.extra_environment, "ingest-gateway", {}))
 
   scale_on_cpu_percent = 60
   scale_on_requests = {
@@ -182,7 +182,7 @@ module "dedup_service" {
     FOREBAY_WINDOW         = "${var.dedup_window_hours}h"
     FOREBAY_WINDOW_IDS_MAX = tostring(var.dedup.window_ids_max)
     FOREBAY_DEDUP_LINGER   = var.dedup_linger
-  })
+  }, lookup(var.extra_environment, "dedup-service", {}))
 
   depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
 }
@@ -206,7 +206,7 @@ module "writer_service" {
   environment = merge(local.reading, {
     FOREBAY_FLUSH_INTERVAL = var.flush_interval
     FOREBAY_WRITER_MEMORY  = var.writer.row_memory
-  })
+  }, lookup(var.extra_environment, "writer-service", {}))
 
   depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
 }
@@ -235,7 +235,7 @@ module "compactor" {
     FOREBAY_TASK_QUEUE       = aws_sqs_queue.queue["tasks"].name
     FOREBAY_COMPACTOR_MEMORY = var.compactor.sort_memory
     FOREBAY_SPILL_DIR        = "/tmp"
-  })
+  }, lookup(var.extra_environment, "compactor", {}))
 
   depends_on = [aws_iam_role_policy.service, aws_iam_role_policy.start]
 }
@@ -249,7 +249,7 @@ module "audit" {
   binary            = local.images["audit"]
   image             = "${aws_ecr_repository.image[local.images["audit"]].repository_url}:${var.image_tag}"
   command           = ["audit", "--watch", var.audit.every, "--missing-after", var.audit.missing_after]
-  environment       = merge(local.environment, local.pushed)
+  environment       = merge(local.environment, local.pushed, lookup(var.extra_environment, "audit", {}))
   cpu               = var.audit.cpu
   memory            = var.audit.memory
   tasks_min         = 1

@@ -95,10 +95,39 @@ variable "stream_retention_hours" {
   }
 }
 
+variable "stream_generations" {
+  description = "Pairs of streams that there are, by number, oldest first; services use the last one. The first is called after the installation alone, number 2 ends in -2. A new number makes streams of their own and keeps the others, as deploy/runbooks/ledger-restored.md asks for."
+  type        = list(number)
+  default     = [1]
+
+  validation {
+    condition     = length(var.stream_generations) > 0 && alltrue([for number in var.stream_generations : number >= 1 && floor(number) == number])
+    error_message = "stream_generations needs at least one generation, numbered from 1."
+  }
+
+  validation {
+    condition     = alltrue([for place, number in var.stream_generations : place == 0 || number > var.stream_generations[max(place - 1, 0)]])
+    error_message = "stream_generations has each number once, and the newest, which services use, last."
+  }
+}
+
 variable "fan_out" {
   description = "Read each stream through a consumer with throughput of its own (enhanced fan-out): quicker, and billed by shard and byte."
   type        = bool
   default     = false
+}
+
+# Ledger
+
+variable "table_name" {
+  description = "The ledger's table, where it is not called as the installation: one that was restored under another name, and imported, as deploy/runbooks/ledger-restored.md says. Null for the installation's name."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.table_name == null || can(regex("^[a-zA-Z0-9_.-]{3,255}$", var.table_name))
+    error_message = "table_name must be 3 to 255 letters, digits, underscores, hyphens and dots, as DynamoDB has it."
+  }
 }
 
 # Queues
@@ -148,6 +177,45 @@ variable "shutdown_grace_seconds" {
   validation {
     condition     = var.shutdown_grace_seconds >= 20 && var.shutdown_grace_seconds <= 100
     error_message = "The gateway's notice takes 5 s of it and its connections up to 10 s more, and Fargate kills after 120 s whatever is asked of it."
+  }
+}
+
+variable "extra_environment" {
+  description = "Further settings by service and environment variable, as a halt or a runbook asks for one: { writer-service = { FOREBAY_ACCEPT_TRIMMED = \"SHARD:POSITION\" } }. They come after those that have a variable here. No secrets: whoever may describe a task reads them."
+  type        = map(map(string))
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.extra_environment), ["ingest-gateway", "dedup-service", "writer-service", "compactor", "audit"])) == 0
+    error_message = "extra_environment is by service: ingest-gateway, dedup-service, writer-service, compactor, audit."
+  }
+
+  validation {
+    condition     = alltrue([for settings in values(var.extra_environment) : alltrue([for setting in keys(settings) : can(regex("^FOREBAY_[A-Z0-9_]+$", setting))])])
+    error_message = "extra_environment names settings by their environment variables, which begin with FOREBAY_."
+  }
+
+  # Roles, alarms, ports and time-outs follow these: set the variable that they come from.
+  validation {
+    condition = length(setintersection(flatten([for settings in values(var.extra_environment) : keys(settings)]), [
+      "FOREBAY_ACCEPT_CHANGED",
+      "FOREBAY_ADMIN_ADDR",
+      "FOREBAY_BACKEND",
+      "FOREBAY_BUCKET",
+      "FOREBAY_CLEAN_STREAM",
+      "FOREBAY_FAN_OUT",
+      "FOREBAY_GRPC_ADDR",
+      "FOREBAY_HTTP_ADDR",
+      "FOREBAY_OTLP_ENDPOINT",
+      "FOREBAY_OVERFLOW_QUEUE",
+      "FOREBAY_RAW_STREAM",
+      "FOREBAY_SHUTDOWN_GRACE",
+      "FOREBAY_SPILL_DIR",
+      "FOREBAY_TABLE",
+      "FOREBAY_TASK_QUEUE",
+      "FOREBAY_WRITE_KEYS",
+    ])) == 0
+    error_message = "extra_environment may not name what roles, alarms, ports and time-outs follow: stream_generations, table_name, fan_out, otlp_endpoint, shutdown_grace_seconds and write_keys_secret_arn are variables of their own, and the other names can't be varied."
   }
 }
 

@@ -3,6 +3,7 @@
 use crate::chain::{self, DayPlans, Findings};
 use crate::compact::{Done, Work, completed_at, footer};
 use crate::error::{CompactError, halt};
+use crate::metrics::METRICS;
 use crate::plan::{self, Announced, Contents, Cursors, Draft, Found};
 use crate::{Parts, PlanPreview, Summary};
 use futures::StreamExt;
@@ -266,8 +267,14 @@ impl<'a> DayWork<'a> {
     async fn append(&self, number: u64, plan: &PlanEntry) -> Result<bool, CompactError> {
         let entry = Entry { nonce: self.parts.env.nonce(), bytes: record::encode(plan) };
         match append_until_decided(&*self.parts.ledger, &self.chain, number, entry, PATIENCE).await {
-            Ok(()) => Ok(true),
-            Err(LedgerError::Taken { .. }) => Ok(false),
+            Ok(()) => {
+                METRICS.chain_appends.inc();
+                Ok(true)
+            }
+            Err(LedgerError::Taken { .. }) => {
+                METRICS.chain_conflicts.inc();
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -275,4 +282,42 @@ impl<'a> DayWork<'a> {
 
 fn objects(found: &[Found]) -> usize {
     found.iter().map(|found| found.objects.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Labour};
+    use lake::local::LocalLake;
+    use ledger::embedded::EmbeddedLedger;
+    use service::{Env, Rules};
+    use std::sync::Arc;
+    use store::{Options, Store};
+
+    #[tokio::test]
+    async fn of_two_planners_one_is_counted_as_an_append_and_the_other_as_a_conflict() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("log"), Options::new(Arc::new(|| 0), "a test")).unwrap();
+        let parts = Parts {
+            ledger: Arc::new(EmbeddedLedger::new(Arc::new(store))),
+            lake: Arc::new(LocalLake::open(dir.path().join("lake")).unwrap()),
+            env: Env::system(),
+            config: Config {
+                object_bytes: 1 << 20,
+                memory_bytes_max: 1 << 20,
+                spill_dir: None,
+                grace: Duration::ZERO,
+                keep_announcements: Duration::ZERO,
+            },
+            labour: Labour::Inline,
+            rules: Rules::default(),
+        };
+        let counted = || (METRICS.chain_appends.get(), METRICS.chain_conflicts.get());
+        let planner =
+            || DayWork::new(&parts, &*parts.lake, (Table::Events, Day(1)), Cursors::default(), Cursors::default());
+        assert!(planner().append(0, &PlanEntry::default()).await.unwrap());
+        assert_eq!(counted(), (1, 0));
+        assert!(!planner().append(0, &PlanEntry::default()).await.unwrap());
+        assert_eq!(counted(), (1, 1));
+    }
 }

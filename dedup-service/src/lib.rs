@@ -76,7 +76,7 @@ impl Deduper {
     /// Works until `stop`, then drains: everything decided is forwarded and written down.
     pub async fn run(self, terms: Terms, stop: Stop) -> anyhow::Result<()> {
         let Deduper { parts, overflow, ready } = self;
-        metrics::show_bounds(parts.budget.ids_max());
+        metrics::show_bounds(parts.budget.ids_max(), parts.config.ahead_max.get());
         let (ledger, owned) = (parts.ledger.clone(), Owned::default());
         let (raw, env) = (parts.raw.clone(), parts.env.clone());
         let retention = Retention::new(&parts, overflow, owned.clone());

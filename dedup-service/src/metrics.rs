@@ -4,7 +4,8 @@ use ownership::metrics::{ShownShard, StageMetrics, StageNames};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use schema::ShardId;
 use service::metrics::{Bound, Level, Set, show_bound};
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex};
 
 /// Upper ends of the classes of time, in seconds: from a data directory at rest to a backlog of most of a day.
 const SECONDS: [f64; 13] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0, 43_200.0];
@@ -28,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) reached_back: IntCounter,
     pub(crate) trimmed: IntCounter,
     pub(crate) decide_seconds: Histogram,
+    /// Decisions whose records the clean stream has yet to take, by shard: each shard has a bound of its own.
+    ahead: Mutex<BTreeMap<ShardId, u64>>,
 }
 
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
@@ -38,9 +41,11 @@ pub fn register() {
     LazyLock::force(&METRICS);
 }
 
-/// Shows how full the windows of this process are.
-pub(crate) fn show_bounds(window_ids_max: usize) {
-    let limit = window_ids_max as f64;
+/// Shows how full the windows of this process are, and how far it decides ahead of what is forwarded.
+pub(crate) fn show_bounds(window_ids_max: usize, ahead_max: usize) {
+    let (limit, ahead_max) = (window_ids_max as f64, ahead_max as f64);
+    let ahead = || METRICS.ahead.lock().expect("no holder panics").values().max().copied().unwrap_or(0);
+    show_bound(Bound::DedupAheadDecisions, move || Level { used: ahead() as f64, limit: ahead_max });
     show_bound(Bound::DedupWindowIds, move || Level { used: METRICS.window_ids_in_all.get() as f64, limit });
 }
 
@@ -58,6 +63,7 @@ impl Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         let shard = &self.0.shard;
+        METRICS.ahead.lock().expect("no holder panics").remove(shard);
         METRICS.window(shard, 0);
         // What was never set is not there.
         let _ = METRICS.window_ids.remove_label_values(&[shard.as_str()]);
@@ -70,6 +76,11 @@ impl Metrics {
         let (shown, ids) = (self.window_ids.with_label_values(&[shard.as_str()]), ids as i64);
         self.window_ids_in_all.add(ids - shown.get());
         shown.set(ids);
+    }
+
+    /// Says how many decisions of a shard wait by now for the clean stream to take their records.
+    pub(crate) fn ahead(&self, shard: &ShardId, decisions: u64) {
+        self.ahead.lock().expect("no holder panics").insert(shard.clone(), decisions);
     }
 
     fn register() -> Metrics {
@@ -96,6 +107,7 @@ impl Metrics {
                 &SECONDS,
                 "From the gateway's receipt to the decision in the chain",
             ),
+            ahead: Mutex::default(),
         }
     }
 }

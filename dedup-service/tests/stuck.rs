@@ -11,16 +11,18 @@ use aging::{Aging, DAY, until};
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::budget::Budget;
-use dedup_service::{Config, Ending, Owner, Parts};
+use dedup_service::{Config, Deduper, Ending, Owner, Parts};
 use hands::Hands;
 use ledger::embedded::EmbeddedLedger;
+use ledger::keeper::Terms;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::{EventId, HashKey, Kind, record};
-use service::{Clock, Env, Rules, Stop};
-use std::num::NonZeroU32;
+use service::{Clock, Env, Health, Rules, Stop};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
 use stream::{NewRecord, Shard, Stream};
@@ -89,6 +91,14 @@ impl House {
         shown("forebay_dedup_lag_of_retention", Some(self.shards[0].id.as_str()))
     }
 
+    /// Runs the whole stage next to `then`, as its process does.
+    async fn run_stage_while(&self, then: impl AsyncFnOnce(Stop)) {
+        let Parts { raw, clean, ledger, env, config, .. } = self.parts.clone();
+        let deduper = Deduper::new(config, raw, clean, ledger, Duration::ZERO, env, &Health::default()).unwrap();
+        let stop = Stop::new();
+        tokio::join!(deduper.run(Terms::alone("a worker".to_owned()), stop.clone()), then(stop)).0.unwrap();
+    }
+
     /// Moves the clock past half and then past four fifths of the retention.
     async fn grows_old(&self) {
         self.clock.0.store(13 * HOUR, SeqCst);
@@ -105,6 +115,16 @@ fn shown(name: &str, shard: Option<&str>) -> f64 {
     let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
     let mut found = metrics.filter(|metric| shard == metric.get_label().first().map(|label| label.value()));
     found.next().map_or(0.0, |metric| metric.get_gauge().get_value() + metric.get_counter().get_value())
+}
+
+/// How many decisions wait, and how many may, as a scrape has it.
+fn ahead() -> (f64, f64) {
+    let text = service::metrics::text(&Health::default()).map_err(|error| error.to_string()).unwrap();
+    let value = |name: &str| {
+        let name = format!("forebay_bound_{name}{{bound=\"dedup_ahead_decisions\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(-1.0, |value| value.parse().unwrap())
+    };
+    (value("used"), value("limit"))
 }
 
 /// Warnings of this thread.
@@ -190,4 +210,27 @@ async fn an_owner_whose_strays_nobody_takes_says_so_and_leaves_when_it_is_asked_
     let sent = shown("forebay_dedup_strays_total", None);
     house.run_while(async |stop| stop.cancel()).await;
     assert_eq!(shown("forebay_dedup_strays_total", None), sent + 1.0, "nobody had decided it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn decisions_that_nobody_takes_show_in_the_bound_and_stay_within_it() {
+    let mut house = house("ahead", 1).await;
+    // More than the owners of other tests have, who count in the same process.
+    house.parts.config.ahead_max = NonZeroUsize::new(3).unwrap();
+    for id in 1..9 {
+        house.put(id, HashKey(0)).await;
+    }
+    house.clean.is_closed.store(true, SeqCst);
+    let failures = || shown("forebay_dedup_forward_failures_total", None);
+    house
+        .run_stage_while(async |stop| {
+            until(|| ahead() == (3.0, 3.0)).await;
+            let failed = failures();
+            until(|| failures() > failed + 30.0).await;
+            assert_eq!(ahead(), (3.0, 3.0), "nothing is decided beyond it");
+            house.clean.is_closed.store(false, SeqCst);
+            until(|| ahead().0 < 3.0).await;
+            stop.cancel();
+        })
+        .await;
 }

@@ -76,6 +76,9 @@ FAULTS = [
     Fault(f"{CHART}/templates/_pod.tpl", "FOREBAY_TRACE_SAMPLE", "FOREBAY_TRACE_SHARE", "has no setting FOREBAY_TRACE_SHARE", "rendered.py telemetry"),
     Fault(f"{CHART}/templates/network.yaml", 'include "forebay.collector" $context', 'include "forebay.traced" $context', "forebay-compactor: no network policy lets it out", "rendered.py telemetry"),
     Fault(f"{CHART}/templates/_pod.tpl", '  {{- if include "forebay.traced" . }}', '  {{- if include "forebay.collector" . }}', "has no setting FOREBAY_TRACE_SAMPLE", "rendered.py telemetry"),
+    Fault(f"{CHART}/templates/_pod.tpl", '(include "forebay.fansOut" .) "true"', '(include "forebay.fansOut" .) "yes"', "by GetRecords.IteratorAgeMilliseconds", "rendered.py fan-out"),
+    Fault(f"{CHART}/templates/_pod.tpl", ";{{ .consumer }}", ";{{ .service }}", "'ConsumerName': 'dedup-service'", "rendered.py fan-out"),
+    Fault(f"{CHART}/templates/writer.yaml", '    "FOREBAY_FAN_OUT" (.Values.aws.fanOut | toString)', '    "FOREBAY_FANOUT" (.Values.aws.fanOut | toString)', "has no setting FOREBAY_FANOUT", "rendered.py fan-out"),
     Fault("deploy/Dockerfile", "rust:1.95-slim-bookworm", "rust:latest", "DL3007", "hadolint"),
 ]
 

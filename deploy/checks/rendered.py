@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks what the chart comes to: the schemas of Kubernetes' API, promises of the chart, and settings that the code has.
 
-Objects of KEDA are not part of that API; of them it is checked that what they scale is there.
+Objects of KEDA are not part of that API; of them it is checked that what they scale is there, and that readers are added by a
+lag that moves.
 """
 
 import re
@@ -16,6 +17,8 @@ KUBERNETES = "1.37.0"
 KEDA = "keda.sh/v1alpha1"
 
 CLOUD = ["backend/src/settings.rs", "aws/src/settings.rs"]
+# Where the names of consumers are, each after the setting of its stream.
+CONSUMERS = "backend/src/on_aws.rs"
 # The watch over the chains is a command of a binary that is no service: it takes less from outside.
 WATCH = ["forebay/src/audit.rs", "forebay/src/source.rs", "forebay/src/main.rs"]
 # Settings that some processes take, by what their `main.rs`, or the frame that all services have in common, calls them.
@@ -95,6 +98,27 @@ def check_collector(things: list[dict]) -> list[str]:
     return wrong
 
 
+def check_lag(things: list[dict]) -> list[str]:
+    """Readers are added by their own lag: who subscribes has it under another name than who asks, and only one of the two moves."""
+    deployments = {thing["metadata"]["name"]: settings_given(pod) for thing, pod in pods(things)}
+    consumers = dict(re.findall(r'names\.(\w+)_stream, "([\w-]+)"', (ROOT / CONSUMERS).read_text()))
+    wrong = []
+    for thing in (thing for thing in things if thing["apiVersion"] == KEDA):
+        reader = thing["spec"].get("scaleTargetRef", {}).get("name", "")
+        read = {"dedup-service": "raw", "writer-service": "clean"}.get(reader.partition("-")[2])
+        if read is None:
+            continue
+        settings, given = deployments[reader], thing["spec"]["triggers"][0]["metadata"]
+        wanted = {"StreamName": settings[f"FOREBAY_{read.upper()}_STREAM"]}
+        fans_out = settings.get("FOREBAY_FAN_OUT") == "true"
+        wanted |= {"ConsumerName": consumers[read]} if fans_out else {}
+        metric = "SubscribeToShardEvent.MillisBehindLatest" if fans_out else "GetRecords.IteratorAgeMilliseconds"
+        dimensions = dict(zip(given["dimensionName"].split(";"), given["dimensionValue"].split(";"), strict=True))
+        if (given["metricName"], dimensions) != (metric, wanted):
+            wrong.append(f"ScaledObject {reader}: it is scaled by {given['metricName']} of {dimensions}, not by {metric} of {wanted}")
+    return wrong
+
+
 def check_keys(things: list[dict]) -> list[str]:
     """Values that are shipped leave no gateway open to all."""
     open_to_all = [thing for thing, pod in pods(things) if pod["containers"][0]["name"] == "ingest-gateway" and "FOREBAY_WRITE_KEYS" not in settings_given(pod)]
@@ -110,7 +134,7 @@ def settings_given(pod: dict) -> dict[str, str | None]:
 
 
 def check(things: list[dict]) -> list[str]:
-    wrong = check_collector(things) + check_keys(things)
+    wrong = check_collector(things) + check_keys(things) + check_lag(things)
     deployments = {thing["metadata"]["name"] for thing in things if thing["kind"] == "Deployment"}
     for thing in things:
         name = f"{thing['kind']} {thing['metadata']['name']}"

@@ -70,6 +70,40 @@ def check_accepted() -> list[str]:
     return [f"services.tf: {service} reads a stream or goes on with a changed one, and not both" for service in sorted(readers ^ told)]
 
 
+def variable(name: str) -> Block:
+    return next(block for block in read(INFRASTRUCTURE / "variables.tf") if block.kind == "variable" and block.labels == [name])
+
+
+def followed() -> set[str]:
+    """Settings that something else follows: what they are comes of a resource or a port, or is a secret."""
+    blocks = [block for block in read(INFRASTRUCTURE / "services.tf") if block.kind in ("locals", "module")]
+    given = "\n".join(text for block in blocks for _, text in block.texts())
+    found = set(re.findall(r"(FOREBAY_\w+)\s*=[^\n]*\b(?:aws_\w+|local)\.", given))
+    return found | set(re.findall(r"FOREBAY_\w+", "".join(module.arguments.get("secrets", "") for module in modules().values())))
+
+
+def check_extra() -> list[str]:
+    """Each service gets the further settings of its own name, after all others, and none of them is one that is followed."""
+    wrong = []
+    for service, module in modules().items():
+        if not module.arguments["environment"].endswith(f'lookup(var.extra_environment, "{service}", {{}}))'):
+            wrong.append(f"{module.place}: {service} does not get its extra_environment after all else")
+    of_services, _, of_settings = variable("extra_environment").inside("validation")
+    named, refused = strings(of_services.arguments["condition"]), set(strings(of_settings.arguments["condition"]))
+    if set(named) != modules().keys():
+        wrong.append(f"variables.tf: extra_environment is for {', '.join(named)}, and the services are {', '.join(modules())}")
+    wrong += [f"variables.tf: extra_environment takes {name}, which something else follows" for name in sorted(followed() - refused)]
+    known = set().union(*map(settings_of, modules()))
+    return wrong + [f"variables.tf: extra_environment refuses {name}, which no service has" for name in sorted(refused - known)]
+
+
+def check_called() -> list[str]:
+    """Streams and table may be called otherwise than the installation: whoever tells of one asks what it is called."""
+    files = sorted(INFRASTRUCTURE.glob("*.tf"))
+    texts = [(place, text) for path in files for block in read(path) for place, text in block.texts()]
+    return [f"{place}: it takes the name of {what[0]}" for place, text in texts for what in re.finditer(r"(?i)\b(?:stream|table) \$\{var\.name\}", text)]
+
+
 def check_commands() -> list[str]:
     known = re.search(r"pub enum Command \{(.*?)\n\}", (ROOT / COMMANDS).read_text(), re.S)
     known = {name.lower() for name in re.findall(r"^    (\w+),$", known[1], re.M)}
@@ -106,7 +140,7 @@ def check_columns() -> list[str]:
 
 
 def main() -> None:
-    wrong = check_settings() + check_traced() + check_accepted() + check_commands() + check_watch() + check_columns()
+    wrong = check_settings() + check_traced() + check_accepted() + check_extra() + check_called() + check_commands() + check_watch() + check_columns()
     if wrong:
         sys.exit("\n".join(wrong))
 

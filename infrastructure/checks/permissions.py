@@ -14,6 +14,7 @@ from hcl import Block, read, strings
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "infrastructure/iam.tf"
+STREAMS = ROOT / "infrastructure/stream.tf"
 
 BACKENDS = {
     "kinesis": "stream/src/kinesis",
@@ -201,20 +202,23 @@ WHOLE = {
 
 # What the statements of a policy are about.
 RESOURCES = {
-    "RawStream": 'aws_kinesis_stream.stream["raw"].arn',
-    "CleanStream": 'aws_kinesis_stream.stream["clean"].arn',
-    "Ledger": "aws_dynamodb_table.ledger.arn",
-    "Lake": "aws_s3_bucket.lake.arn",
-    "OverflowQueue": 'aws_sqs_queue.queue["overflow"].arn',
-    "TaskQueue": 'aws_sqs_queue.queue["tasks"].arn',
-    "DeadTasks": 'aws_sqs_queue.dead["tasks"].arn',
-    "Key": "aws_kms_key.data.arn",
+    "RawStream": "local.stream_arns.raw",
+    "CleanStream": "local.stream_arns.clean",
+    "Ledger": "[aws_dynamodb_table.ledger.arn]",
+    "Lake": "[aws_s3_bucket.lake.arn]",
+    "OverflowQueue": '[aws_sqs_queue.queue["overflow"].arn]',
+    "TaskQueue": '[aws_sqs_queue.queue["tasks"].arn]',
+    "DeadTasks": '[aws_sqs_queue.dead["tasks"].arn]',
+    "Key": "[aws_kms_key.data.arn]",
 }
+
+# What `stream_arns` has to be: the streams of a role, of every generation that there is, and of the other role none.
+STREAM_ARNS = "{ for role in keys(local.shards) : role => [for generation in local.generations : aws_kinesis_stream.stream[generation[role]].arn] }"
 
 # The stream that a service reads, and its consumer there.
 FAN_OUT = {
-    "dedup-service": ('[aws_kinesis_stream.stream["raw"].arn]', 'aws_kinesis_stream.stream["raw"].arn}/consumer/forebay-dedup:*'),
-    "writer-service": ('[aws_kinesis_stream.stream["clean"].arn]', 'aws_kinesis_stream.stream["clean"].arn}/consumer/forebay-writer:*'),
+    "dedup-service": ("local.stream_arns.raw", "forebay-dedup"),
+    "writer-service": ("local.stream_arns.clean", "forebay-writer"),
 }
 
 
@@ -248,7 +252,7 @@ def calls(kind: str) -> dict[str, set[str]]:
         for match in re.finditer(r"\bfn (\w+)|\bclient\s*\.\s*([a-z][a-z0-9_]*)\(\)", source(path)):
             if match[1]:
                 function = match[1]
-            elif match[2] != "clone":
+            elif match[2] not in ("clone", "config"):
                 action = f"{kind}:{''.join(map(str.capitalize, match[2].split('_')))}"
                 found.setdefault(f"{path.name} {function}", set()).add(OTHER_NAMES.get(action, action))
     return found
@@ -375,6 +379,12 @@ def check_resources(service: str, statements: dict[str, Block]) -> list[str]:
     return wrong
 
 
+def check_streams() -> list[str]:
+    of_locals = next(block.arguments for block in read(STREAMS) if block.kind == "locals")
+    given = re.sub(r"\s+", " ", of_locals["stream_arns"])
+    return [] if given == STREAM_ARNS else [f"{STREAMS.name}: stream_arns is {given}, not {STREAM_ARNS}"]
+
+
 def wanted_resources(service: str, name: str) -> str:
     if name in OBJECTS.get(service, {}):
         prefixes, _ = OBJECTS[service][name]
@@ -384,8 +394,9 @@ def wanted_resources(service: str, name: str) -> str:
     if name == "FanOut":
         return FAN_OUT[service][0]
     if name == "FanOutConsumers":
-        return f'["${{{FAN_OUT[service][1]}"]'
-    return f"[{RESOURCES.get(name, 'nothing that is known')}]"
+        arns, consumer = FAN_OUT[service]
+        return f'[for arn in {arns} : "${{arn}}/consumer/{consumer}:*"]'
+    return RESOURCES.get(name, "nothing that is known")
 
 
 def check_key(service: str, statement: Block | None, wanted: dict[str, set[str]]) -> list[str]:
@@ -413,7 +424,7 @@ def main() -> None:
     if not wrong:
         if sys.argv[1:] == ["--table"]:
             return print(table(all_calls))
-        wrong = check_watch() + check_ledger_keys() + [line for service in SERVICES for line in check_service(service, all_calls)]
+        wrong = check_watch() + check_ledger_keys() + check_streams() + [line for service in SERVICES for line in check_service(service, all_calls)]
     if wrong:
         sys.exit("\n".join(sorted(set(wrong))))
 

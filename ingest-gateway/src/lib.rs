@@ -103,7 +103,7 @@ impl Gateway {
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
         let budget = Budget::new(in_flight_bytes_max);
-        metrics::show_bounds(&budget, &config);
+        metrics::show_bounds(&budget, &acceptor.inbox, &config);
         let admin_is_elsewhere = false;
         Ok(Gateway { config, identity, keys, shards, packer, drainer, acceptor, budget, health, admin_is_elsewhere })
     }

@@ -3,6 +3,7 @@
 use crate::Config;
 use crate::answer::Answer;
 use crate::budget::Budget;
+use crate::pack::Submission;
 use crate::surge::Sources;
 use axum::http::StatusCode;
 use prometheus::core::Collector;
@@ -10,6 +11,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use schema::Reason;
 use service::metrics::{Bound, Level, Set, show_bound};
 use std::sync::{Arc, LazyLock};
+use tokio::sync::mpsc;
 
 /// Upper ends of the classes of latency, in seconds: from a flush of a fast disk to the longest a record is resent.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -87,13 +89,17 @@ pub fn register() {
 }
 
 /// Shows how near the gateway is to what it takes.
-pub(crate) fn show_bounds(budget: &Arc<Budget>, config: &Config) {
+pub(crate) fn show_bounds(budget: &Arc<Budget>, inbox: &mpsc::Sender<Submission>, config: &Config) {
     let (budget, bytes_max) = (budget.clone(), config.in_flight_bytes_max as f64);
     show_bound(Bound::GatewayInFlightBytes, move || {
         let used = budget.used();
         METRICS.in_flight_bytes.set(used as i64);
         Level { used: used as f64, limit: bytes_max }
     });
+    // A weak one: the packer may end once nobody can send.
+    let (inbox, requests_max) = (inbox.downgrade(), inbox.max_capacity() as f64);
+    let waiting = move || inbox.upgrade().map_or(0, |inbox| inbox.max_capacity() - inbox.capacity());
+    show_bound(Bound::GatewayInboxRequests, move || Level { used: waiting() as f64, limit: requests_max });
     let connections_max = (config.connections_max.get() + config.grpc_connections_max.get()) as f64;
     let used = || METRICS.connections.get() as f64;
     show_bound(Bound::GatewayConnections, move || Level { used: used(), limit: connections_max });
@@ -202,5 +208,49 @@ impl Events {
             accepted: accepted.with_label_values(&[source]),
             quarantined: Reason::ALL.map(|reason| quarantined.with_label_values(&[reason.as_str(), source])),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flush::Arrival;
+    use crate::shards::Routes;
+    use clap::Parser;
+    use schema::{HashRange, ShardId};
+    use service::Health;
+    use stream::Shard;
+    use tokio::time::Instant;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn shown(name: &str) -> Option<f64> {
+        let text = service::metrics::text(&Health::default()).map_err(|error| error.to_string()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+    }
+
+    #[test]
+    fn requests_that_wait_for_the_packer_show_in_the_bound_and_showing_them_holds_no_inbox_open() {
+        let shard = Shard { id: ShardId::new("s"), range: HashRange::ALL, parents: vec![], closed: false };
+        let routes = Arc::new(Routes::of(vec![shard]).unwrap());
+        let arrival = Arrival { received_at: 0, at: Instant::now() };
+        let (sender, mut inbox) = mpsc::channel(4);
+        show_bounds(&Budget::new(1), &sender, &Only::parse_from(["gateway"]).config);
+        let used = || shown(r#"forebay_bound_used{bound="gateway_inbox_requests"}"#);
+        assert_eq!((used(), shown(r#"forebay_bound_limit{bound="gateway_inbox_requests"}"#)), (Some(0.0), Some(4.0)));
+        for _ in 0..3 {
+            sender.try_send(Submission { routes: routes.clone(), arrival, fragments: vec![] }).unwrap();
+        }
+        assert_eq!(used(), Some(3.0));
+        inbox.try_recv().unwrap();
+        assert_eq!(used(), Some(2.0));
+        drop(sender);
+        assert!(inbox.try_recv().is_ok() && inbox.try_recv().is_ok());
+        assert_eq!((used(), inbox.try_recv().unwrap_err()), (Some(0.0), mpsc::error::TryRecvError::Disconnected));
     }
 }

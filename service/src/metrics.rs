@@ -176,7 +176,9 @@ fn cpu_time() -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bound {
     GatewayInFlightBytes,
+    GatewayInboxRequests,
     GatewayConnections,
+    DedupAheadDecisions,
     DedupWindowIds,
     WriterMemoryBytes,
     WriterOpenFiles,
@@ -188,9 +190,11 @@ pub enum Bound {
 }
 
 impl Bound {
-    pub const ALL: [Bound; 10] = [
+    pub const ALL: [Bound; 12] = [
         Bound::GatewayInFlightBytes,
+        Bound::GatewayInboxRequests,
         Bound::GatewayConnections,
+        Bound::DedupAheadDecisions,
         Bound::DedupWindowIds,
         Bound::WriterMemoryBytes,
         Bound::WriterOpenFiles,
@@ -205,7 +209,9 @@ impl Bound {
     pub fn name(self) -> &'static str {
         match self {
             Bound::GatewayInFlightBytes => "gateway_in_flight_bytes",
+            Bound::GatewayInboxRequests => "gateway_inbox_requests",
             Bound::GatewayConnections => "gateway_connections",
+            Bound::DedupAheadDecisions => "dedup_ahead_decisions",
             Bound::DedupWindowIds => "dedup_window_ids",
             Bound::WriterMemoryBytes => "writer_memory_bytes",
             Bound::WriterOpenFiles => "writer_open_files",
@@ -252,7 +258,7 @@ pub fn look_at(name: &'static str, look: impl Fn() + Send + 'static) {
 ///
 /// # Errors
 /// A metric that can't be written as text.
-pub(crate) fn text(health: &Health) -> Result<String, impl fmt::Display + use<>> {
+pub fn text(health: &Health) -> Result<String, impl fmt::Display + use<>> {
     TextEncoder::new().encode_to_string(&gather(health))
 }
 

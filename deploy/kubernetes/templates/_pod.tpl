@@ -156,7 +156,12 @@ spec:
       {{- include "forebay.labels" . | nindent 6 }}
 {{- end }}
 
-{{/* A reader of a stream: takes `stream` as well, the one whose lag adds pods. */}}
+{{/* Whether a reader has a consumer of its own: as its pods are told, whoever tells them. */}}
+{{- define "forebay.fansOut" -}}
+{{- eq "true" (get (merge (dict) .root.Values.environment .environment) "FOREBAY_FAN_OUT" | toString) }}
+{{- end }}
+
+{{/* A reader of a stream: takes `stream` as well, the one whose lag adds pods, and its `consumer` of that stream for fan-out. */}}
 {{- define "forebay.reader" -}}
 {{ include "forebay.account" . }}
 ---
@@ -213,9 +218,16 @@ spec:
         awsRegion: {{ .root.Values.aws.region }}
         identityOwner: operator
         namespace: AWS/Kinesis
+        {{- if eq (include "forebay.fansOut" .) "true" }}
+        # Who subscribes asks for no records, so Kinesis knows of no age of theirs.
+        metricName: SubscribeToShardEvent.MillisBehindLatest
+        dimensionName: StreamName;ConsumerName
+        dimensionValue: {{ .stream }};{{ .consumer }}
+        {{- else }}
         metricName: GetRecords.IteratorAgeMilliseconds
         dimensionName: StreamName
         dimensionValue: {{ .stream }}
+        {{- end }}
         metricStat: Maximum
         metricStatPeriod: "60"
         metricCollectionTime: "300"
