@@ -5,6 +5,7 @@
 
 use crate::answer::Answer;
 use crate::budget::{Charge, Exhausted};
+use crate::crowd::Crowd;
 use crate::flush::{Arrival, NotDurable, Waiter};
 use crate::inflate::{Encoding, InflateError};
 use crate::keys::Sender;
@@ -105,6 +106,7 @@ pub(crate) struct Acceptor {
     pub(crate) shards: Arc<ShardMap>,
     pub(crate) env: Env,
     pub(crate) inbox: mpsc::Sender<Submission>,
+    pub(crate) crowd: Arc<Crowd>,
     /// Permits for large bodies.
     pub(crate) sorts: Semaphore,
 }
@@ -215,6 +217,7 @@ impl Acceptor {
             TrySendError::Full(_) => shed(),
             TrySendError::Closed(_) => Refusal::NotDurable("the gateway stops".into()),
         })?;
+        self.crowd.waits(self.inbox.max_capacity() - self.inbox.capacity());
         for outcome in outcomes {
             let gone = |_| Err(NotDurable("the gateway stops".into()));
             outcome.await.unwrap_or_else(gone).map_err(|NotDurable(reason)| Refusal::NotDurable(reason))?;

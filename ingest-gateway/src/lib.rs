@@ -11,6 +11,7 @@ mod budget;
 pub mod config;
 mod connections;
 mod cors;
+mod crowd;
 mod drain;
 mod flush;
 pub mod grpc;
@@ -32,6 +33,7 @@ mod trace;
 use accept::Acceptor;
 use anyhow::Context;
 use budget::Budget;
+use crowd::Crowd;
 use drain::Drainer;
 use flush::Flusher;
 use grpc::Publisher;
@@ -92,7 +94,8 @@ impl Gateway {
         let detour = overflow.map(|overflow| Detour::new(overflow, &config));
         let drainer = detour.clone().map(|detour| Drainer::new(stream.clone(), detour, part.clone()));
         let flusher = Flusher { stream, detour, shards: shards.clone(), env: env.clone(), patience };
-        let packer = Packer::new(inbox, flusher, &config, part);
+        let crowd = Arc::new(Crowd::default());
+        let packer = Packer::new(inbox, crowd.clone(), flusher, &config, part);
         let acceptor = Arc::new(Acceptor {
             rules: config.rules(),
             body_bytes_max,
@@ -100,6 +103,7 @@ impl Gateway {
             shards: shards.clone(),
             env,
             inbox: sender,
+            crowd,
             sorts: Semaphore::new(accept::SORTS_MAX),
         });
         let budget = Budget::new(in_flight_bytes_max);

@@ -1,10 +1,12 @@
 //! The packer: joins what waits into records, one for each shard and kind, and keeps a few flushes going.
 //!
-//! A flush starts at once where none is under way and few requests come. Otherwise requests gather until it is done, and for
-//! as long as the pace says, so that under load records grow by themselves and a sync serves many; only a slow stream gets several flushes at a time. `linger` is for those who
-//! want fewer, larger records still.
+//! A flush starts at once where none is under way and few requests come. Otherwise requests gather until it is done, or until
+//! there are as many as the pace wants, so that under load records grow by themselves and a sync serves many: while one flush
+//! is synced, the next one is made ready. A slow stream gets several at a time. `linger` is for those who want fewer, larger
+//! records still.
 
 use crate::Config;
+use crate::crowd::Crowd;
 use crate::flush::{Arrival, Draft, Flushed, Flusher, Sealed, Waiter};
 use crate::pace::Pace;
 use crate::parcel::Fragment;
@@ -31,8 +33,8 @@ const FLUSH_BYTES_MAX: usize = 8 << 20;
 /// Records of one flush, most. Source: as [`FLUSH_BYTES_MAX`].
 const FLUSH_RECORDS_MAX: usize = 500;
 
-/// How long requests gather while a flush is under way: longer than a quick stream takes for one, so that it has one at a
-/// time, and short for one that takes tens of milliseconds.
+/// How long requests gather while a flush is under way, however few they are: longer than a quick stream takes for one, and
+/// short for one that takes tens of milliseconds.
 const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// The events of one request.
@@ -75,6 +77,7 @@ impl Drafts {
 #[derive(Debug)]
 pub(crate) struct Packer {
     inbox: mpsc::Receiver<Submission>,
+    crowd: Arc<Crowd>,
     /// No more submissions come.
     is_closed: bool,
     flusher: Flusher,
@@ -93,12 +96,20 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    pub(crate) fn new(inbox: mpsc::Receiver<Submission>, flusher: Flusher, config: &Config, part: Part) -> Packer {
+    /// `crowd` is told of whatever comes through `inbox`.
+    pub(crate) fn new(
+        inbox: mpsc::Receiver<Submission>,
+        crowd: Arc<Crowd>,
+        flusher: Flusher,
+        config: &Config,
+        part: Part,
+    ) -> Packer {
         let Config { flushes_max, linger, record_level, .. } = *config;
         let idle = (0..flushes_max).map(|_| BodyPacker::new(record_level)).collect();
         part.ready();
         Packer {
             inbox,
+            crowd,
             is_closed: false,
             flusher,
             linger,
@@ -115,7 +126,7 @@ impl Packer {
 
     /// Runs until `closing`, and until everything that came through the inbox before has its outcome.
     pub(crate) async fn run(mut self, closing: Stop) -> anyhow::Result<()> {
-        let mut closed = pin!(closing.cancelled_owned());
+        let (mut closed, crowd) = (pin!(closing.cancelled_owned()), self.crowd.clone());
         loop {
             let now = Instant::now();
             let gathers_until = self.gathers_until(now);
@@ -134,6 +145,7 @@ impl Packer {
                     self.finish_flush(flushed);
                 }
                 submission = self.inbox.recv(), if may_receive => self.receive(submission),
+                () = crowd.came(), if gathers_until.is_some() => {}
                 () = &mut closed, if !self.inbox.is_closed() => self.inbox.close(),
                 () = tokio::time::sleep_until(due.unwrap_or(now)), if due.is_some() => {}
                 else => return Ok(()),
@@ -161,10 +173,19 @@ impl Packer {
         }
     }
 
-    /// Until when requests are left in the inbox, because a flush is under way: nobody is woken for each of them.
+    /// Until when requests are left in the inbox, because a flush is under way: nobody is woken for each of them, but for as
+    /// many as another flush is worth.
     fn gathers_until(&self, now: Instant) -> Option<Instant> {
         let until = self.flushed_at? + GATHER_MAX;
-        (!self.flushing.is_empty() && now < until).then_some(until)
+        let gathers = !self.flushing.is_empty() && now < until && !self.is_crowded();
+        gathers.then_some(until)
+    }
+
+    /// Whether enough wait for another flush, and one may start.
+    fn is_crowded(&self) -> bool {
+        let Some(wanted) = self.pace.wanted().filter(|_| !self.idle.is_empty()) else { return false };
+        self.crowd.expect(wanted);
+        self.inbox.len() >= wanted
     }
 
     /// When the next flush starts; `None` while nothing waits or no slot is free.
