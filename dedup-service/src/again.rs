@@ -117,7 +117,7 @@ impl Again<'_> {
         Ok(())
     }
 
-    /// What an entry decided; `None` where its raw records are gone.
+    /// What an entry decided; `None` where some of its raw records are gone.
     async fn recall(
         &self,
         chain: &ChainId,
@@ -135,6 +135,10 @@ impl Again<'_> {
             Err(ReadError::Trimmed { .. } | ReadError::UnknownShard(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        if from.is_start() && records.len() < entry.records as usize {
+            // A shard is read from the oldest record that it still has.
+            return Ok(None);
+        }
         let units = records.iter().map(unit_of).collect::<Result<Vec<_>, _>>()?;
         Ok(Some(dedup::recall(chain, number, entry, &units)?))
     }

@@ -132,16 +132,13 @@ impl Owner {
 
     async fn resume(&mut self) -> Result<(), OwnerError> {
         let head = chain::head(&*self.parts.ledger, &self.state.chain).await?;
+        let tip_at = head.as_ref().map_or(0, |(_, head)| head.tip_at);
         if let Some((number, head)) = head {
             chain::resume(&mut self.state, number, &head)?;
-            let (raw, position) = (&*self.parts.raw, &self.state.position);
-            ownership::recall_tip(raw, &self.shard.id, position, head.tip_at, self.parts.env.now());
             (self.recorded, self.appended_at) = (head.forwarded_through, head.appended_at);
         }
-        if self.state.position.is_start() {
-            let Parts { raw, ledger, env, .. } = &self.parts;
-            ownership::recall_start(ChainId::RAW, &**raw, &**ledger, &self.shard.id, env.now()).await?;
-        }
+        let (Parts { raw, ledger, env, .. }, at) = (&self.parts, &self.state.position);
+        ownership::recall_tip(ChainId::RAW, &**raw, &**ledger, &self.shard.id, at, tip_at, env.now()).await?;
         self.read_through = self.state.position.clone();
         if self.state.ended {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::waits::Waits;
 use ledger::{Ledger, Walk, append_until_decided};
 use ownership::{OwnerError, PATIENCE};
 use schema::v1::{Decision, Void, dedup_entry};
-use schema::{ChainId, Position, ShardId};
+use schema::{ChainId, Position};
 use service::{Env, Stop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,27 +95,21 @@ impl Retention {
         let mut as_of = self.env.now();
         for shard in self.raw.shards().await? {
             let head = chain::head(&*self.ledger, &chain::of_shard(&*self.raw, &shard.id)).await?;
-            let at = match &head {
+            let (at, tip_at) = match &head {
                 Some((_, head)) if head.end => continue,
-                Some((_, head)) => Position::parse(&head.to).inspect(|at| self.recall_tip(&shard.id, at, head)),
-                None => Some(Position::start()),
+                Some((_, head)) => (Position::parse(&head.to), head.tip_at),
+                None => (Some(Position::start()), 0),
             };
             let Some(at) = at else { return Ok(i64::MIN) }; // Its owner will halt: nothing may go until then.
-            if at.is_start() {
-                let now = self.env.now();
-                ownership::recall_start(ChainId::RAW, &*self.raw, &*self.ledger, &shard.id, now).await?;
-            }
+            // A shard that has been quiet for long is nothing to halt for.
+            let (raw, ledger, now) = (&*self.raw, &*self.ledger, self.env.now());
+            ownership::recall_tip(ChainId::RAW, raw, ledger, &shard.id, &at, tip_at, now).await?;
             for record in self.raw.read(&shard.id, &at, GLANCE).await?.records {
                 let received_at = unit_of(&record)?.received_at().unwrap_or(record.arrived_at);
                 as_of = as_of.min(record.arrived_at).min(received_at);
             }
         }
         Ok(as_of)
-    }
-
-    /// A shard that has been quiet for long is nothing to halt for.
-    fn recall_tip(&self, shard: &ShardId, at: &Position, head: &Decision) {
-        ownership::recall_tip(&*self.raw, shard, at, head.tip_at, self.env.now());
     }
 
     /// Removes what is forwarded and was appended before `kept_from`.

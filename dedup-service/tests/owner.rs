@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't be set up may panic.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Parser;
 use dedup_service::again::{Again, Ordinals};
@@ -11,14 +12,14 @@ use ledger::embedded::EmbeddedLedger;
 use schema::body::BodyPacker;
 use schema::stored::StoredEvent;
 use schema::v1::{CleanRecord, Decision, Void, dedup_entry};
-use schema::{EventId, HashKey, IntervalSet, Kind, Origin, Position, record};
+use schema::{EventId, HashKey, IntervalSet, Kind, Origin, Position, ShardId, record};
 use service::{Env, Rules, Stop};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Options, Store};
 use stream::embedded::EmbeddedStream;
-use stream::{NewRecord, ReadLimit, Stream};
+use stream::{AppendError, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
 use tempfile::TempDir;
 
 #[derive(Parser)]
@@ -281,4 +282,85 @@ async fn tombstones_of_voids_go_on_again_where_entries_and_raw_records_are_gone_
     let sent = house.clean().await.split_off(1);
     let tombstones = [void(5, 2), void(0, 3)].map(|void| record::tombstone(&origin, void.first_ordinal, void.ids));
     assert_eq!(sent, tombstones);
+}
+
+/// A stream of which retention has removed the first record of each shard.
+#[derive(Debug)]
+struct WithoutFirst(EmbeddedStream);
+
+#[async_trait]
+impl Stream for WithoutFirst {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn incarnation(&self) -> &str {
+        self.0.incarnation()
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Vec<Result<Placed, AppendError>> {
+        self.0.append(records).await
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
+        self.0.shards().await
+    }
+
+    /// From the start, what is left.
+    async fn read(&self, shard: &ShardId, after: &Position, limit: ReadLimit) -> Result<Page, ReadError> {
+        let first = Position::from_number(0);
+        match after {
+            after if after.is_start() => self.0.read(shard, &first, limit).await,
+            after if *after == first => Err(ReadError::Trimmed { shard: shard.clone(), after: first }),
+            after => self.0.read(shard, after, limit).await,
+        }
+    }
+
+    async fn consumed(&self, shard: &ShardId, through: &Position) {
+        self.0.consumed(shard, through).await;
+    }
+}
+
+/// Everything that clean records hold.
+fn ordinals_of(records: &[CleanRecord]) -> Ordinals {
+    let mut all = Ordinals::new();
+    for record in records {
+        let end = record.first_ordinal + record::count(&record.ids) as u64;
+        all.entry(Origin::new(&record.origin)).or_default().insert(record.first_ordinal, end);
+    }
+    all
+}
+
+#[tokio::test]
+async fn entries_and_chains_go_on_again_behind_a_first_entry_of_which_a_raw_record_is_gone() {
+    let house = house(2, &[]).await;
+    let [mut early, mut late] = [Vec::new(), Vec::new()];
+    for (ids, sent) in [(1..=20, &mut early), (21..=40, &mut late)] {
+        let before = house.clean().await.len();
+        for id in ids {
+            house.put(raw_record([id], 10), EventId(id).hash()).await;
+        }
+        house.settle().await;
+        sent.extend(house.clean().await.split_off(before));
+    }
+    let wanted = ordinals_of(&[early.clone(), late.clone()].concat());
+    assert_eq!(wanted.len(), 2, "both shards have some");
+    let (raw, Parts { clean, ledger, .. }) = (WithoutFirst(house.raw.clone()), &house.parts);
+    let again = Again { raw: &raw, clean: &**clean, ledger: &**ledger, is_rehearsal: false };
+    let outcome = again.forward(&wanted).await.unwrap();
+    assert_eq!(outcome.gone, ordinals_of(&early));
+    assert_eq!(ordinals_of(&house.clean().await.split_off(early.len() + late.len())), ordinals_of(&late));
+}
+
+#[tokio::test]
+async fn a_range_of_as_many_other_records_is_not_taken_for_one_that_is_gone() {
+    let (house, other) = (house(1, &[]).await, house(1, &[]).await);
+    house.put(raw_record([1, 2], 10), HashKey(0)).await;
+    other.put(raw_record([3, 4], 10), HashKey(0)).await;
+    house.settle().await;
+    let Parts { clean, ledger, .. } = &house.parts;
+    let again = Again { raw: &other.raw, clean: &**clean, ledger: &**ledger, is_rehearsal: false };
+    let halt = again.forward(&ordinals_of(&house.clean().await)).await.expect_err("it is another stream");
+    assert!(halt.to_string().contains("halt") && halt.to_string().contains("other ids"), "{halt}");
+    assert_eq!(house.clean().await.len(), 1);
 }

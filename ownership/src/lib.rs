@@ -15,7 +15,7 @@ mod tip;
 
 pub use error::OwnerError;
 pub use lag::{Lag, age};
-pub use notes::{Notes, recall_start};
+pub use notes::Notes;
 pub use reading_on::ReadingOn;
 pub use stage::{Shards, Stage};
 pub use succession::Succession;

@@ -9,14 +9,15 @@
 //! otherwise, so that nothing need ever be removed.
 //!
 //! The first entry says when readers **began**. What a stream that was there before had already lost by then is nothing that
-//! they were to read.
+//! they were to read. All of them together say for how long records were kept at a time: a retention that is raised brings
+//! nothing back.
 
 use crate::{OwnerError, PATIENCE};
 use bytes::Bytes;
-use ledger::{Entry, Ledger, LedgerError, append_until_decided};
+use ledger::{Entry, Ledger, LedgerError, Slot, append_until_decided, for_each_slot};
 use prost::Message;
 use schema::v1::StreamEntry;
-use schema::{ChainId, Position, ShardId, record};
+use schema::{ChainId, record};
 use service::{Env, Halt, Stop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use stream::{Change, Description, Stream};
 
 /// How often it is looked whether the stream has become something else than is noted; free of calls where it has not.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How far the clocks of two workers may be apart.
+const CLOCKS_APART_MICROS: i64 = 60_000_000;
 
 /// The notes of one stream.
 #[derive(Debug)]
@@ -133,29 +137,40 @@ impl Notes {
     }
 }
 
-/// Tells `stream` that nobody had read `shard` before readers began, which they do now where nothing is noted: what its start
-/// has lost since is lost by them.
-///
-/// # Errors
-/// The ledger has not answered, or the first note can't be read.
-pub async fn recall_start(
-    chains: &str,
-    stream: &dyn Stream,
-    ledger: &dyn Ledger,
-    shard: &ShardId,
-    now: i64,
-) -> Result<(), OwnerError> {
-    if stream.kept_for().is_none() {
-        return Ok(());
+/// For how long a stream has kept records, by its notes: when that was noted first, and what it was then.
+#[derive(Debug)]
+pub(crate) struct History(Vec<(i64, Duration)>);
+
+impl History {
+    pub(crate) async fn read(chains: &str, stream: &dyn Stream, ledger: &dyn Ledger) -> Result<History, OwnerError> {
+        let (chain, mut noted) = (chain_of(chains, stream), Vec::new());
+        for_each_slot(ledger, &chain, 0, |slot| {
+            noted.push(slot);
+            Ok(())
+        })
+        .await?;
+        let told = |slot: Slot| {
+            let note = read(&chain, slot.number, slot.entry.bytes)?;
+            Ok((note.appended_at, kept_for(&note)))
+        };
+        Ok(History(noted.into_iter().map(told).collect::<Result<_, Halt>>()?))
     }
-    let chain = chain_of(chains, stream);
-    let began = match ledger.load(&chain, 0, 1).await?.into_iter().next() {
-        Some(first) => read(&chain, first.number, first.entry.bytes)?.appended_at,
-        None => now,
-    };
-    let ago = u64::try_from(now.saturating_sub(began)).unwrap_or(0);
-    stream.recall_tip(shard, &Position::start(), Duration::from_micros(ago));
-    Ok(())
+
+    /// When readers began; `None` where nothing is noted.
+    pub(crate) fn began(&self) -> Option<i64> {
+        self.0.first().map(|(noted_at, _)| *noted_at)
+    }
+
+    /// The shortest retention from `at` on, as far as it is noted: a raise counts only once it is.
+    pub(crate) fn least_since(&self, at: i64) -> Option<Duration> {
+        let at = at.saturating_sub(CLOCKS_APART_MICROS);
+        let later = self.0.iter().position(|(noted_at, _)| *noted_at > at).unwrap_or(self.0.len());
+        self.0[later.saturating_sub(1)..].iter().map(|(_, kept_for)| *kept_for).min()
+    }
+}
+
+fn kept_for(note: &StreamEntry) -> Duration {
+    Duration::from_secs(note.retention_hours.saturating_mul(3600))
 }
 
 fn chain_of(chains: &str, stream: &dyn Stream) -> ChainId {
@@ -165,9 +180,9 @@ fn chain_of(chains: &str, stream: &dyn Stream) -> ChainId {
 /// The last entry and its number; `None` where nothing is noted.
 async fn last(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Description)>, OwnerError> {
     let Some(slot) = ledger.head(chain).await? else { return Ok(None) };
-    let StreamEntry { capacity_mode, retention_hours, .. } = read(chain, slot.number, slot.entry.bytes)?;
-    let retention = Duration::from_secs(retention_hours.saturating_mul(3600));
-    Ok(Some((slot.number, Description { capacity_mode, retention })))
+    let note = read(chain, slot.number, slot.entry.bytes)?;
+    let retention = kept_for(&note);
+    Ok(Some((slot.number, Description { capacity_mode: note.capacity_mode, retention })))
 }
 
 fn read(chain: &ChainId, number: u64, bytes: Bytes) -> Result<StreamEntry, Halt> {

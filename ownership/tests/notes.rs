@@ -9,7 +9,7 @@ mod aging;
 use aging::{Aging, DAY};
 use ledger::embedded::EmbeddedLedger;
 use ledger::{Entry, Ledger};
-use ownership::{Notes, recall_start};
+use ownership::{Notes, recall_tip};
 use prost::Message;
 use schema::v1::StreamEntry;
 use schema::{ChainId, Position, record};
@@ -18,8 +18,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Options, Store};
-use stream::Stream;
 use stream::embedded::EmbeddedStream;
+use stream::{Stream, Tip};
 use tempfile::TempDir;
 
 /// More looks than any note takes.
@@ -104,20 +104,37 @@ async fn a_stream_that_stays_what_it_is_has_one_note_however_many_keep_it() {
     }
 }
 
-/// What a shard held before is nothing that its readers have lost.
+/// What a shard held before readers began is nothing that they have lost, and what was trusted under a shorter retention is not
+/// trusted for longer because that was raised.
 #[tokio::test]
-async fn readers_began_when_their_stream_was_noted_first_or_begin_now() {
+async fn a_tip_counts_for_as_long_as_records_were_kept_from_then_on() {
+    const HOUR: i64 = 3_600_000_000;
     let world = World::new().await;
+    world.keep_for(7 * DAY);
     let shard = world.aging.shards().await.unwrap().remove(0).id;
-    let recalled = async |now| {
-        recall_start(ChainId::RAW, &*world.aging, &*world.ledger, &shard, now).await.unwrap();
-        world.aging.recalled.lock().unwrap().take()
+    let recalled = async |after: &Position, tip_at| {
+        let World { aging, ledger, .. } = &world;
+        recall_tip(ChainId::RAW, &**aging, &**ledger, &shard, after, tip_at, 100 * HOUR).await.unwrap();
+        aging.recalled.lock().unwrap().take()
     };
-    assert_eq!(recalled(5_000_000).await, Some((Position::start(), Duration::ZERO)));
-    for (number, appended_at) in [(0, 2_000_000), (1, 4_000_000)] {
-        let note = StreamEntry { appended_at, ..StreamEntry::default() };
+    let ago = |hours: u64, kept_for| Tip { ago: Duration::from_secs(hours * 3600), kept_for };
+    let (start, later) = (Position::start(), Position::from_number(7));
+    assert_eq!(recalled(&start, 0).await, Some((start.clone(), ago(0, 7 * DAY))), "they begin now");
+    assert_eq!(recalled(&later, 0).await, None);
+    for (number, hour, retention_hours) in [(0, 10, 48), (1, 50, 24), (2, 90, 168)] {
+        let note = StreamEntry { retention_hours, appended_at: hour * HOUR, ..StreamEntry::default() };
         let entry = Entry { nonce: u128::from(number), bytes: record::encode(&note) };
         world.ledger.append(&ChainId::new("raw/new"), number, entry).await.unwrap();
     }
-    assert_eq!(recalled(5_000_000).await, Some((Position::start(), Duration::from_secs(3))));
+    assert_eq!(recalled(&start, 0).await, Some((start, ago(90, DAY))));
+    for (tip_at, kept_for) in [(20, DAY), (60, DAY), (89, DAY), (90, DAY), (91, 7 * DAY)] {
+        let expected = Some((later.clone(), ago(100 - tip_at as u64, kept_for)));
+        assert_eq!(recalled(&later, tip_at * HOUR).await, expected, "seen at hour {tip_at}");
+    }
+    world.keep_for(DAY / 2);
+    assert_eq!(
+        recalled(&later, 91 * HOUR).await,
+        Some((later, ago(9, DAY / 2))),
+        "it was lowered, and nobody noted it"
+    );
 }

@@ -25,7 +25,7 @@ mod watch;
 pub use error::KinesisError;
 pub use setup::{Capacity, create};
 
-use crate::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use crate::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream, Tip};
 use api::Api;
 use append::Appender;
 use async_trait::async_trait;
@@ -193,8 +193,12 @@ impl Stream for KinesisStream {
         self.reader.at_tip(shard, after)
     }
 
-    fn recall_tip(&self, shard: &ShardId, after: &Position, ago: Duration) {
-        self.reader.recall_tip(shard, after, ago);
+    fn recall_tip(&self, shard: &ShardId, after: &Position, tip: Tip) {
+        self.reader.recall_tip(shard, after, tip);
+    }
+
+    fn begin_anyway(&self, shard: &ShardId) {
+        self.reader.begin_anyway(shard);
     }
 
     fn goes_on_without(&self, shard: &ShardId) -> bool {

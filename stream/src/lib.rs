@@ -75,6 +75,15 @@ pub struct Page {
     pub lag: Duration,
 }
 
+/// That nothing followed a position, as somebody has written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// How long ago that was seen.
+    pub ago: Duration,
+    /// For how long the stream has kept records at least, from then on: a retention that is raised brings nothing back.
+    pub kept_for: Duration,
+}
+
 /// Why a record was not appended. The record may be sent again as it is.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AppendError {
@@ -143,9 +152,13 @@ pub trait Stream: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Tells the stream that nothing followed `after` so long `ago`, as [`Stream::at_tip`] had it and a reader has written
-    /// down. A shard that has been quiet since is then not taken for one whose records are gone.
-    fn recall_tip(&self, _shard: &ShardId, _after: &Position, _ago: Duration) {}
+    /// Tells the stream when nothing followed `after`, as [`Stream::at_tip`] had it and a reader has written down. A shard that
+    /// has been quiet since is then not taken for one whose records are gone.
+    fn recall_tip(&self, _shard: &ShardId, _after: &Position, _tip: Tip) {}
+
+    /// Has readers begin with the oldest record that `shard` has, whatever was before it: they know what there was, or want
+    /// what is left.
+    fn begin_anyway(&self, _shard: &ShardId) {}
 
     /// Whether a person has decided to go on without what `shard` held. Means something for a shard that is no longer
     /// listed.
@@ -214,8 +227,7 @@ pub async fn read_range(
     const EMPTY_PAGES_MAX: u32 = 20;
     let (mut records, mut at, mut empty_pages) = (Vec::new(), from.clone(), 0);
     if from.is_start() {
-        // They were there, so that there is no need to know whether others were before them.
-        stream.recall_tip(shard, from, Duration::ZERO);
+        stream.begin_anyway(shard);
     }
     while at < *to {
         let page = stream.read(shard, &at, RANGE_PAGE).await?;

@@ -216,23 +216,24 @@ impl Owner {
     }
 
     async fn resume(&mut self) -> Result<(), OwnerError> {
-        if let Some((number, head)) = chain::head(&*self.parts.ledger, &self.chain).await? {
-            self.resume_from(number, &head).await?;
+        match chain::head(&*self.parts.ledger, &self.chain).await? {
+            Some((number, head)) => self.resume_after(number, &head).await,
+            None => self.recall_tip(&Position::start(), 0).await,
         }
-        if self.gathering.to.is_start() {
-            let Parts { clean, ledger, env, .. } = &self.parts;
-            ownership::recall_start(ChainId::CLEAN, &**clean, &**ledger, &self.shard.id, env.now()).await?;
-        }
-        Ok(())
     }
 
-    async fn resume_from(&mut self, number: u64, head: &Announcement) -> Result<(), OwnerError> {
+    async fn recall_tip(&self, at: &Position, tip_at: i64) -> Result<(), OwnerError> {
+        let Parts { clean, ledger, env, .. } = &self.parts;
+        ownership::recall_tip(ChainId::CLEAN, &**clean, &**ledger, &self.shard.id, at, tip_at, env.now()).await
+    }
+
+    async fn resume_after(&mut self, number: u64, head: &Announcement) -> Result<(), OwnerError> {
         self.sets = chain::sets(&self.chain, &head.sets_after)?;
         self.next = number + 1;
         self.recorded = head.done_through;
         (self.ended, self.appended_at) = (head.end, head.appended_at);
         let to = self.position(&head.to)?;
-        ownership::recall_tip(&*self.parts.clean, &self.shard.id, &to, head.tip_at, self.parts.env.now());
+        self.recall_tip(&to, head.tip_at).await?;
         self.begin_gathering(to);
         if !self.ended && self.parts.rules.keeps(Rule::FinishAnnounced) {
             self.recall().await?;

@@ -70,12 +70,14 @@ pub(super) struct Conservation {
     /// What was due at a look longer ago than `missing_after`, and at a later one.
     old: Option<Dues>,
     young: Option<Dues>,
+    overtaken: flow::Overtaken,
 }
 
 impl Conservation {
     pub(super) fn new(ports: Embedded, env: Env, missing_after: Duration) -> Conservation {
         let (writers, dedup, had) = (Writers::default(), Following::default(), BTreeMap::new());
-        Conservation { ports, env, missing_after, writers, dedup, had, old: None, young: None }
+        let overtaken = flow::Overtaken::default();
+        Conservation { ports, env, missing_after, writers, dedup, had, old: None, young: None, overtaken }
     }
 
     /// Reads on, and says where all events are.
@@ -98,10 +100,10 @@ impl Conservation {
     }
 
     /// Whether writers have read everything that had arrived when the old tails were seen.
-    async fn tails_are_read(&self) -> anyhow::Result<bool> {
+    async fn tails_are_read(&mut self) -> anyhow::Result<bool> {
         let Some(old) = self.old.as_ref().filter(|old| !old.tails.is_empty()) else { return Ok(false) };
         let apart = i64::try_from(CLOCKS_APART_MAX.as_micros()).expect("it is a minute");
-        let oldest = flow::oldest_unwritten(&self.ports, self.env.now()).await?;
+        let oldest = flow::oldest_unwritten(&self.ports, self.env.now(), &mut self.overtaken).await?;
         Ok(oldest.is_none_or(|arrived_at| arrived_at > old.seen_at.saturating_add(apart)))
     }
 

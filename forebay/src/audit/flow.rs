@@ -10,6 +10,7 @@ use service::Env;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stream::{Page, ReadError, ReadLimit, Shard, Stream};
+use tokio::time::Instant;
 
 /// Enough to know whether there is anything.
 const GLANCE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1, wait: Duration::ZERO };
@@ -22,6 +23,9 @@ const LOOKS_MAX: u32 = 3;
 
 /// Pause before a look that got no answer is taken again.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Pause between two warnings of shards where retention was quicker than their writers.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Where something is on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,12 +132,8 @@ impl Head {
         shard: &ShardId,
         now: i64,
     ) -> anyhow::Result<()> {
-        ownership::recall_tip(stream, shard, &self.to, self.tip_at, now);
-        if self.to.is_start() {
-            let recalled = ownership::recall_start(chains, stream, ledger, shard, now).await;
-            recalled.with_context(|| format!("read when the first readers of stream {} began", stream.name()))?;
-        }
-        Ok(())
+        let recalled = ownership::recall_tip(chains, stream, ledger, shard, &self.to, self.tip_at, now).await;
+        recalled.with_context(|| format!("read the notes of stream {}", stream.name()))
     }
 }
 
@@ -189,7 +189,8 @@ impl Place<'_> {
         let page = match repeat(async || stream.read(id, to, GLANCE).await).await {
             Err(ReadError::Trimmed { .. }) => {
                 return Ok(State::Gone(format!(
-                    "{name} shard {id}: retention has removed what followed position {to} before chain {chain} had it; what                      that was, if there was anything, is not known here"
+                    "{name} shard {id}: retention has removed what followed position {to} before chain {chain} had it; what \
+                     that was, if there was anything, is not known here"
                 )));
             }
             read => read.with_context(|| format!("read {name} shard {id} after {to}"))?,
@@ -221,20 +222,60 @@ where
     }
 }
 
-/// When the oldest clean record arrived that no writer has taken; `None` where all are taken.
-pub(super) async fn oldest_unwritten(embedded: &Embedded, now: i64) -> anyhow::Result<Option<i64>> {
-    let (clean, ledger, mut oldest) = (&*embedded.clean, &*embedded.ledger, None);
+/// Shards of which retention has removed what no writer had taken.
+#[derive(Debug, Default)]
+pub(super) struct Overtaken {
+    warned_at: Option<Instant>,
+}
+
+impl Overtaken {
+    /// Takes all such shards that there are, each with the position that its writer is at; whether it warned.
+    fn note(&mut self, shards: &[(ShardId, Position)]) -> bool {
+        if shards.is_empty() || self.warned_at.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return false;
+        }
+        self.warned_at = Some(Instant::now());
+        for (shard, after) in shards {
+            tracing::warn!(
+                %shard,
+                %after,
+                "retention has removed what followed the position before a writer had it: until the writer goes on from a \
+                 later one, only events with later ones of their origin in the lake are said to be missing; `forebay audit` \
+                 says what else is"
+            );
+        }
+        true
+    }
+}
+
+/// When the oldest clean record arrived that no writer has taken; `None` where all are taken. Where retention was quicker than
+/// the writer that is not known any more, and taken to be as long ago as can be.
+pub(super) async fn oldest_unwritten(
+    embedded: &Embedded,
+    now: i64,
+    overtaken: &mut Overtaken,
+) -> anyhow::Result<Option<i64>> {
+    let (clean, ledger, mut oldest, mut gone) = (&*embedded.clean, &*embedded.ledger, None, Vec::new());
     for shard in clean.shards().await.context("list the clean shards")? {
         let chain = writer_service::owner::chain_of(clean, &shard);
         let head = writer_head(ledger, &chain).await?;
         head.recall(ChainId::CLEAN, clean, ledger, &shard.id, now).await?;
         let Head { to, end, .. } = head;
         if !end {
-            let read = repeat(async || clean.read(&shard.id, &to, GLANCE).await).await;
-            let page = read.with_context(|| format!("read clean shard {} after {to}", shard.id))?;
-            oldest = page.records.first().map(|record| record.arrived_at).into_iter().chain(oldest).min();
+            let unread = match repeat(async || clean.read(&shard.id, &to, GLANCE).await).await {
+                Err(ReadError::Trimmed { .. }) => {
+                    gone.push((shard.id, to));
+                    Some(i64::MIN)
+                }
+                read => {
+                    let page = read.with_context(|| format!("read clean shard {} after {to}", shard.id))?;
+                    page.records.first().map(|record| record.arrived_at)
+                }
+            };
+            oldest = unread.into_iter().chain(oldest).min();
         }
     }
+    overtaken.note(&gone);
     Ok(oldest)
 }
 
@@ -293,6 +334,15 @@ mod tests {
         assert!(flow.is_written(&one, 5) && flow.is_written(&other, 7), "the other is of a shard that is gone");
         assert!(!flow.is_written(&one, 6));
         assert!(!Flow::of_a_busy_writer().is_written(&one, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_retention_was_quicker_is_warned_of_once_a_minute() {
+        let (mut overtaken, one) = (Overtaken::default(), [(ShardId::new("clean-0000"), Position::from_number(7))]);
+        assert!(!overtaken.note(&[]));
+        assert!(overtaken.note(&one) && !overtaken.note(&one));
+        tokio::time::advance(WARN_EVERY).await;
+        assert!(overtaken.note(&one));
     }
 
     #[tokio::test(start_paused = true)]

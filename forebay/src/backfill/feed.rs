@@ -99,6 +99,10 @@ impl Feed<'_> {
     }
 
     async fn read(&self, shard: &ShardId, after: &Position) -> anyhow::Result<Page> {
+        if after.is_start() {
+            // What is left of it is what is meant, whatever it held before.
+            self.from.begin_anyway(shard);
+        }
         for _ in 1..ATTEMPTS_MAX {
             match self.from.read(shard, after, PAGE).await {
                 Err(ReadError::Unavailable(_)) => tokio::time::sleep(RETRY_PAUSE).await,

@@ -5,8 +5,11 @@ use crate::fleet::{Fleet, Member, SETTLE};
 use crate::halt::{ACCEPT, is_refused};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use standins::Server;
+use standins::proxy::{Fault, FaultProxy, Faults};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Events of each load; no two have the same.
 const EVENTS: u64 = 300;
@@ -86,7 +89,12 @@ fn figure(name: &str, audit: &str) -> u64 {
     line.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
 }
 
-#[tokio::test]
+/// Streams are older than what they keep: what they held before may be gone.
+fn older() -> Fault {
+    Fault::Older(Duration::from_secs(3 * 24 * 3600))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_an_earlier_raw_stream_holds_gets_into_the_lake_when_its_ledger_could_not_be_got_back() {
     let mut fleet = Fleet::set_up("backfill").await;
     let gateway = fleet.gateway();
@@ -107,19 +115,23 @@ async fn what_only_an_earlier_raw_stream_holds_gets_into_the_lake_when_its_ledge
     let old = fleet.change_streams(3);
     let gateway = start_anew(&mut fleet, Member::FIRST).await;
     fleet.generate(gateway, &load("5"));
+    let older_streams = Faults::none().with("DescribeStreamSummary", older(), 1.0);
+    let proxy = FaultProxy::start(&standins::kinesis().await, older_streams, 1).await;
+    fleet.detour(Server::Kinesis, proxy.endpoint());
     let command = ["backfill", "--from-stream", &old, "--rate", "64MiB"];
-    let rehearsal = fleet.forebay(&[&command[..], &["--dry-run"]].concat());
+    let rehearsal = fleet.forebay_by_detour(&[&command[..], &["--dry-run"]].concat());
     assert!(rehearsal.contains("would feed") && rehearsal.contains("1,200 events"), "{rehearsal}");
     let audit = fleet.forebay_fails(&["audit", "--wait", SETTLE, "--ledger", &receipts]);
     assert_eq!(findings(&audit), ["acknowledged, not there", STRAY[0], STRAY[1]], "{audit}");
 
     // Doing it twice does no harm.
     for copies in [EVENTS, 5 * EVENTS] {
-        let fed = fleet.forebay(&command);
+        let fed = fleet.forebay_by_detour(&command);
         assert!(fed.contains("1,200 events") && fed.contains("complete: "), "{fed}");
         let audit = fleet.forebay_fails(&["audit", "--wait", SETTLE, "--ledger", &receipts]);
         assert_eq!(findings(&audit), STRAY, "{audit}");
         assert_eq!((figure("duplicates", &audit), figure("unique", &audit)), (copies, 5 * EVENTS), "{audit}");
     }
+    assert!(proxy.counts().of("DescribeStreamSummary", older()) > 0);
     fleet.stop_all();
 }

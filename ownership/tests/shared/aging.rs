@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::embedded::EmbeddedStream;
-use stream::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream};
+use stream::{AppendError, Description, NewRecord, Page, Placed, ReadError, ReadLimit, Shard, Stream, Tip};
 
 /// Longest wait for something to come about, in turns of ten milliseconds by a clock that does not wait.
 const TURNS_MAX: u32 = 100_000;
@@ -20,8 +20,8 @@ pub(crate) struct Aging {
     stream: EmbeddedStream,
     pub(crate) kept_for: Mutex<Duration>,
     pub(crate) is_closed: AtomicBool,
-    /// What it was told last: that nothing followed a position so long ago.
-    pub(crate) recalled: Mutex<Option<(Position, Duration)>>,
+    /// What it was told last of a position that nothing followed.
+    pub(crate) recalled: Mutex<Option<(Position, Tip)>>,
 }
 
 impl Aging {
@@ -60,8 +60,8 @@ impl Stream for Aging {
         self.stream.consumed(shard, through).await;
     }
 
-    fn recall_tip(&self, _shard: &ShardId, after: &Position, ago: Duration) {
-        *self.recalled.lock().unwrap() = Some((after.clone(), ago));
+    fn recall_tip(&self, _shard: &ShardId, after: &Position, tip: Tip) {
+        *self.recalled.lock().unwrap() = Some((after.clone(), tip));
     }
 
     async fn describe(&self) -> Result<Option<Description>, ReadError> {

@@ -91,9 +91,9 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn new(after: &Position, start: Start, source: Source) -> Cursor {
+    pub(super) fn new(after: &Position, start: Start, source: Source, retention: Duration) -> Cursor {
         let now = Instant::now();
-        let glimpse = Glimpse { at: now, behind: Duration::ZERO };
+        let glimpse = Glimpse { at: now, behind: Duration::ZERO, kept_for: retention };
         let (after, rest) = (after.clone(), VecDeque::new());
         Cursor { after, rest, start, source, opened_at: now, glimpse, idle: 0, subscribe_at: now }
     }
@@ -135,7 +135,7 @@ impl Cursor {
             _ => {}
         }
         self.idle = if records.is_empty() { self.idle.saturating_add(1) } else { 0 };
-        self.glimpse = Glimpse { at: Instant::now(), behind };
+        self.glimpse = Glimpse { at: Instant::now(), behind, kept_for: retention };
         if let Some(last) = records.last() {
             let fetched = self.fetched().clone();
             self.start = Start::After(fetched.clone().max(last.position.clone()));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn cursor(start: Start) -> Cursor {
-        Cursor::new(&start.position(), start, Source::Iterator("first".into()))
+        Cursor::new(&start.position(), start, Source::Iterator("first".into()), DAY)
     }
 
     fn take(cursor: &mut Cursor, answer: Answer) -> Result<Taken, ReadError> {

@@ -7,6 +7,7 @@ use super::error::read_error;
 use crate::{ReadError, Shard};
 use aws::Failure;
 use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType};
 use schema::{HashKey, HashRange, ShardId};
 use std::collections::BTreeSet;
@@ -97,16 +98,18 @@ pub(super) fn children(shards: &[Shard], parent: &ShardId) -> Vec<ShardId> {
 }
 
 impl Api {
-    /// Whether a shard took records already when the oldest ones arrived that the stream still keeps.
-    pub(super) async fn is_older_than_records(&self, shard: &ShardId) -> Result<bool, Failure> {
-        let open_then = self.list_shards(Some(ShardFilterType::AtTrimHorizon)).await?;
+    /// Whether a shard took records at this time, in Unix milliseconds.
+    pub(super) async fn was_open(&self, shard: &ShardId, at: i64) -> Result<bool, Failure> {
+        let open_then =
+            ShardFilter::builder().r#type(ShardFilterType::AtTimestamp).timestamp(DateTime::from_millis(at));
+        let open_then = self.list_shards(Some(open_then.build().expect("it has a type"))).await?;
         Ok(open_then.iter().any(|open| open.id == *shard))
     }
 
-    /// All shards that are kept, or those of a kind.
-    async fn list_shards(&self, kind: Option<ShardFilterType>) -> Result<Vec<Shard>, Failure> {
+    /// All shards that are kept, or those that the filter lets through.
+    async fn list_shards(&self, filter: Option<ShardFilter>) -> Result<Vec<Shard>, Failure> {
         for _ in 0..LISTINGS_MAX {
-            if let Some(shards) = self.list_all_pages(kind.as_ref()).await? {
+            if let Some(shards) = self.list_all_pages(filter.as_ref()).await? {
                 return Ok(shards);
             }
         }
@@ -114,10 +117,10 @@ impl Api {
     }
 
     /// `None` where the listing has to begin anew. Never a part of the shards.
-    async fn list_all_pages(&self, kind: Option<&ShardFilterType>) -> Result<Option<Vec<Shard>>, Failure> {
+    async fn list_all_pages(&self, filter: Option<&ShardFilter>) -> Result<Option<Vec<Shard>>, Failure> {
         let (mut shards, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
-            let page = self.calls.repeat(async || self.list_page(token.as_deref(), kind).await).await?;
+            let page = self.calls.repeat(async || self.list_page(token.as_deref(), filter).await).await?;
             let Page::Answer(page) = page else { return Ok(None) };
             for listed in page.shards.unwrap_or_default() {
                 shards.push(shard(&listed).ok_or_else(|| Failure::Refused(format!("{listed:?} is no shard")))?);
@@ -130,13 +133,13 @@ impl Api {
         Err(Failure::Refused(format!("the list of shards has more than {PAGES_MAX} pages")))
     }
 
-    async fn list_page(&self, token: Option<&str>, kind: Option<&ShardFilterType>) -> Result<Page, Failure> {
+    async fn list_page(&self, token: Option<&str>, filter: Option<&ShardFilter>) -> Result<Page, Failure> {
         self.called("ListShards");
         let list = self.client.list_shards();
-        // Whoever has a token must not name the stream again, nor the kind.
+        // Whoever has a token must not name the stream again, nor the filter.
         let list = match token {
             Some(token) => list.next_token(token),
-            None => list.stream_name(&self.stream).set_shard_filter(kind.map(filter)),
+            None => list.stream_name(&self.stream).set_shard_filter(filter.cloned()),
         };
         match list.send().await {
             Ok(answer) => Ok(Page::Answer(answer)),
@@ -144,10 +147,6 @@ impl Api {
             Err(error) => Err(Failure::of(&error)),
         }
     }
-}
-
-fn filter(kind: &ShardFilterType) -> ShardFilter {
-    ShardFilter::builder().r#type(kind.clone()).build().expect("it has a type")
 }
 
 fn shard(listed: &aws_sdk_kinesis::types::Shard) -> Option<Shard> {

@@ -7,7 +7,7 @@ use super::error::read_error;
 use super::fan_out::{FanOut, SUBSCRIBE_EVERY};
 use super::lineage::{Lineage, children};
 use super::seen::{Glimpse, Track, Tracks};
-use crate::{Page, ReadError, ReadLimit, Record};
+use crate::{Page, ReadError, ReadLimit, Record, Tip};
 use aws::Failure;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
@@ -28,6 +28,9 @@ const LOOK_RECORDS_MAX: usize = 10_000;
 /// How long a read goes on past its wait where empty answers say that more follows: a shard that is mostly gone or that
 /// was idle is walked in many steps.
 const GAP_WAIT: Duration = Duration::from_secs(3);
+
+/// How far this clock may be apart from that of Kinesis, for the age of a shard.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
 /// New sources in one read before it gives up: an iterator expires once in five minutes.
 const REOPENS_MAX: u32 = 4;
@@ -118,8 +121,12 @@ impl Reader {
         glimpse.behind.is_zero().then(|| glimpse.at.elapsed())
     }
 
-    pub(super) fn recall_tip(&self, shard: &ShardId, after: &Position, ago: Duration) {
-        self.tracks.of(shard).recall_tip(after, ago);
+    pub(super) fn recall_tip(&self, shard: &ShardId, after: &Position, tip: Tip) {
+        self.tracks.of(shard).recall_tip(after, tip);
+    }
+
+    pub(super) fn begin_anyway(&self, shard: &ShardId) {
+        self.tracks.of(shard).begin_anyway();
     }
 
     async fn open(&self, reading: &Reading<'_>, after: &Position) -> Result<Cursor, ReadError> {
@@ -131,8 +138,8 @@ impl Reader {
         } else if self.accept_trimmed.iter().any(|(shard, position)| shard == reading.shard && position == after) {
             Start::Horizon
         } else if after.is_start() {
-            if seen.is_none() {
-                self.check_start(reading.shard).await?;
+            if seen.is_none() && !reading.track.begins_anyway() {
+                self.check_start(reading).await?;
             }
             Start::Horizon
         } else if seen.is_some() {
@@ -141,7 +148,7 @@ impl Reader {
             Start::At(after.clone())
         };
         let iterator = self.iterator(reading.shard, &start).await?;
-        let mut cursor = Cursor::new(after, start, Source::Iterator(iterator));
+        let mut cursor = Cursor::new(after, start, Source::Iterator(iterator), self.retention());
         cursor.glimpse = seen.unwrap_or(cursor.glimpse);
         Ok(cursor)
     }
@@ -199,10 +206,9 @@ impl Reader {
         until: Instant,
     ) -> Result<Looked, ReadError> {
         let is_checked = matches!(cursor.start, Start::At(_));
-        if cursor.fetched().is_start() && cursor.glimpse.at.elapsed() >= self.retention() / 2 {
-            // Nobody has looked for so long that the first records may have come and gone.
-            self.check_start(reading.shard).await?;
-            cursor.glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO };
+        if cursor.fetched().is_start() && cursor.glimpse.is_stale(self.retention()) {
+            self.check_start(reading).await?;
+            cursor.glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO, kept_for: self.retention() };
             return Ok(Looked::Expired);
         }
         if !is_checked && !cursor.fetched().is_start() && !cursor.glimpse.is_sure(self.retention()) {
@@ -267,17 +273,19 @@ impl Reader {
         }
     }
 
-    /// Refuses to begin a shard that may have held records before the oldest one that is left.
-    async fn check_start(&self, shard: &ShardId) -> Result<(), ReadError> {
+    /// Refuses to begin a shard that may have held records before the oldest one that is left: it was open before those came.
+    /// One that was opened since can't have lost any, nor can a stream that was made since.
+    async fn check_start(&self, reading: &Reading<'_>) -> Result<(), ReadError> {
         let Described { made_at, retention, .. } =
             self.described.read().expect("nobody panics while holding it").clone();
-        let kept_from = self.now().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        // A stream that is younger has lost nothing yet. Nor has a shard that was opened since: a parent's records were others.
+        let known = reading.track.seen(&Position::start()).map_or(Duration::MAX, |glimpse| glimpse.kept_for);
+        let kept_for = known.min(retention).saturating_sub(CLOCKS_APART_MAX);
+        let kept_from = self.now().saturating_sub(i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX));
         if made_at >= kept_from {
             return Ok(());
         }
-        match self.api.is_older_than_records(shard).await.map_err(|failure| read_error(&failure))? {
-            true => Err(ReadError::Trimmed { shard: shard.clone(), after: Position::start() }),
+        match self.api.was_open(reading.shard, kept_from).await.map_err(|failure| read_error(&failure))? {
+            true => Err(ReadError::Trimmed { shard: reading.shard.clone(), after: Position::start() }),
             false => Ok(()),
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! **Sure**: what nobody has seen yet can't be old enough for retention to have removed it.
 
+use crate::Tip;
 use schema::{Position, ShardId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -16,6 +18,8 @@ const TRACKS_MAX: usize = 10_000;
 pub(super) struct Glimpse {
     pub(super) at: Instant,
     pub(super) behind: Duration,
+    /// For how long records are kept that came since.
+    pub(super) kept_for: Duration,
 }
 
 impl Glimpse {
@@ -24,9 +28,15 @@ impl Glimpse {
         self.at.elapsed() + self.behind
     }
 
-    /// Whether what follows is younger than half the retention: records that were not seen then are no older than this.
+    /// Whether what follows is younger than half of what was kept since: records that were not seen then are no older than
+    /// this. `retention` is what is kept now.
     pub(super) fn is_sure(&self, retention: Duration) -> bool {
-        self.age() < retention / 2
+        self.age() < self.kept_for.min(retention) / 2
+    }
+
+    /// Whether nobody has looked for so long that something may have come and gone.
+    pub(super) fn is_stale(&self, retention: Duration) -> bool {
+        self.at.elapsed() >= self.kept_for.min(retention) / 2
     }
 }
 
@@ -35,6 +45,7 @@ impl Glimpse {
 pub(super) struct Track {
     look_at: Mutex<Instant>,
     seen: Mutex<Seen>,
+    begins_anyway: AtomicBool,
 }
 
 /// What was seen of a shard.
@@ -48,7 +59,7 @@ struct Seen {
 
 impl Track {
     fn new() -> Track {
-        Track { look_at: Mutex::new(Instant::now()), seen: Mutex::default() }
+        Track { look_at: Mutex::new(Instant::now()), seen: Mutex::default(), begins_anyway: AtomicBool::new(false) }
     }
 
     /// Waits for its turn: looks of this process are at least `apart`.
@@ -73,10 +84,20 @@ impl Track {
         }
     }
 
-    /// Notes that nothing followed `after` so long `ago`, unless more is known.
-    pub(super) fn recall_tip(&self, after: &Position, ago: Duration) {
+    /// Notes that readers want whatever the shard still has.
+    pub(super) fn begin_anyway(&self) {
+        self.begins_anyway.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn begins_anyway(&self) -> bool {
+        self.begins_anyway.load(Ordering::Relaxed)
+    }
+
+    /// Notes when nothing followed `after`, unless more is known.
+    pub(super) fn recall_tip(&self, after: &Position, tip: Tip) {
+        let Tip { ago, kept_for } = tip;
         let Some(at) = Instant::now().checked_sub(ago) else { return };
-        let recalled = Glimpse { at, behind: Duration::ZERO };
+        let recalled = Glimpse { at, behind: Duration::ZERO, kept_for };
         let mut seen = self.seen.lock().expect("nobody panics while holding it");
         let is_news = |(position, glimpse): &(Position, Glimpse)| {
             position < after || (position == after && glimpse.age() > recalled.age())
@@ -141,31 +162,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_glimpse_of_the_tip_is_sure_for_half_the_retention() {
-        let glimpse = |behind| Glimpse { at: Instant::now(), behind };
+        let glimpse = |behind| Glimpse { at: Instant::now(), behind, kept_for: DAY };
         let tip = glimpse(Duration::ZERO);
         assert!(tip.is_sure(DAY) && !glimpse(DAY / 2).is_sure(DAY));
         tokio::time::advance(DAY / 2).await;
         assert!(!tip.is_sure(DAY));
+        assert!(!tip.is_sure(7 * DAY), "a retention that was raised meanwhile brings nothing back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tip_that_was_written_down_counts_unless_more_is_known() {
         let (track, position) = (Track::new(), Position::from_number(2));
         let age = |track: &Track| track.seen(&position).map(|glimpse| glimpse.age());
-        track.recall_tip(&position, DAY);
+        let tip = |ago| Tip { ago, kept_for: 7 * DAY };
+        track.recall_tip(&position, tip(DAY));
         assert_eq!(age(&track), Some(DAY));
-        track.recall_tip(&position, DAY / 4);
+        track.recall_tip(&position, tip(DAY / 4));
         tokio::time::advance(DAY / 4).await;
-        track.recall_tip(&position, DAY);
+        track.recall_tip(&position, tip(DAY));
         assert_eq!(age(&track), Some(DAY / 2));
-        track.recall_tip(&Position::from_number(1), DAY);
+        track.recall_tip(&Position::from_number(1), tip(DAY));
         assert_eq!(age(&track), Some(DAY / 2), "somebody has read on since");
     }
 
     #[tokio::test]
     async fn only_the_last_position_is_known_as_seen() {
         let track = Track::new();
-        let glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO };
+        let glimpse = Glimpse { at: Instant::now(), behind: Duration::ZERO, kept_for: DAY };
         track.note(&Position::from_number(1), glimpse);
         track.note(&Position::from_number(2), glimpse);
         assert!(track.seen(&Position::from_number(1)).is_none() && track.seen(&Position::from_number(2)).is_some());

@@ -7,7 +7,7 @@ use schema::Position;
 use standins::proxy::{Fault, FaultProxy, Faults};
 use std::time::{Duration, SystemTime};
 use stream::kinesis::{KinesisOptions, KinesisStream};
-use stream::{ReadError, ReadLimit, Stream, read_range};
+use stream::{ReadError, ReadLimit, Stream, Tip, read_range};
 
 #[tokio::test]
 async fn a_position_whose_record_is_gone_is_refused() {
@@ -53,7 +53,7 @@ async fn a_position_whose_record_is_gone_is_read_on_from_where_its_tip_was_seen_
     let aws = standins::connect(&proxy.endpoint());
     for (ago, is_read) in [(ago, true), (DAY / 4, true), (DAY / 2, false)] {
         let later = open(&aws, &name).await;
-        later.recall_tip(&shard, &last, ago);
+        later.recall_tip(&shard, &last, Tip { ago, kept_for: DAY });
         let page = later.read(&shard, &last, WAITING).await;
         assert_eq!(
             page.as_ref().is_ok_and(|page| texts(&page.records) == ["newest"]),
@@ -188,7 +188,7 @@ async fn the_start_of_a_shard_is_refused_where_records_may_have_gone_before_it()
     );
     for (ago, is_read) in [(Duration::ZERO, true), (DAY / 2, false)] {
         let old = open(&later, &name).await;
-        old.recall_tip(&shard, &start, ago);
+        old.recall_tip(&shard, &start, Tip { ago, kept_for: DAY });
         assert_eq!(old.read(&shard, &start, WAITING).await.is_ok(), is_read, "nothing was there {ago:?} ago");
     }
     let accepting = KinesisOptions { accept_trimmed: vec![(shard.clone(), start.clone())], ..options(&name) };

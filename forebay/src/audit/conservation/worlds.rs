@@ -9,8 +9,12 @@ use ledger::Ledger;
 use schema::id::sum_hashes;
 use schema::v1::{Announcement, Decision, DedupGenesis, Lane, OriginSet, Void, WriterGenesis};
 use schema::v1::{dedup_entry, writer_entry};
-use schema::{ChainId, EventId, ShardId, record};
+use schema::{ChainId, EventId, HashKey, Position, ShardId, record};
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use store::{Options, Store};
+use stream::embedded::EmbeddedStream;
+use stream::{NewRecord, Stream};
 use tempfile::TempDir;
 
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -249,6 +253,41 @@ async fn an_origin_that_nobody_has_ever_taken_stays_missing_however_old_it_is() 
         let Conserved { live, missing, unknown, .. } = watch.look().await.unwrap();
         assert_eq!((live, missing, unknown), (0, 3, 0), "after {days} days");
     }
+}
+
+/// A clean stream of one shard, which no writer here has read and whose oldest records are gone.
+async fn overtaken() -> (EmbeddedStream, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 1000, ..Options::new(Arc::new(|| 0), "a test") };
+    let store = Arc::new(Store::open(dir.path(), options).unwrap());
+    let clean = EmbeddedStream::open(&store, "clean", NonZeroU32::MIN, "c2").await.unwrap();
+    for _ in 0..50 {
+        let record = NewRecord { point: HashKey(0), bytes: Bytes::from_static(b"a record") };
+        clean.append(vec![record]).await.remove(0).unwrap();
+    }
+    clean.consumed(&ShardId::new("clean-0000"), &Position::from_number(39)).await;
+    assert!(store.enforce_retention(i64::MAX).await.unwrap().segments_dropped > 0);
+    (clean, dir)
+}
+
+#[tokio::test]
+async fn where_retention_was_quicker_than_a_writer_holes_are_missing_and_tails_are_not_judged() {
+    const HOLES: u64 = 90 - 84;
+    const TAILS: u64 = 99 - 93;
+    let mut world = World::empty().await;
+    let mut running = Chain::begin(&*world.ports.ledger, RUNNING, true).await;
+    for number in 1..=40 {
+        running.busy_entry(number, world.env.now()).await;
+    }
+    world.take(1, &[(RUNNING, &[(0, 84), (90, 93)])]).await;
+    let (clean, _dir) = overtaken().await;
+    let whole = std::mem::replace(&mut world.ports.clean, Arc::new(clean));
+    let mut watch = world.conservation();
+    for missing in [0, HOLES, HOLES] {
+        assert_eq!(watch.look().await.unwrap().missing, missing);
+    }
+    watch.ports.clean = whole;
+    assert_eq!(watch.look().await.unwrap().missing, HOLES + TAILS, "writers have read everything");
 }
 
 /// A clock that stands still.
