@@ -200,12 +200,17 @@ variable "extra_environment" {
     condition = length(setintersection(flatten([for settings in values(var.extra_environment) : keys(settings)]), [
       "FOREBAY_ACCEPT_CHANGED",
       "FOREBAY_ADMIN_ADDR",
+      "FOREBAY_AWS_ENDPOINT",
+      "FOREBAY_AWS_REGION",
       "FOREBAY_BACKEND",
       "FOREBAY_BUCKET",
+      "FOREBAY_BUCKET_PREFIX",
       "FOREBAY_CLEAN_STREAM",
       "FOREBAY_FAN_OUT",
       "FOREBAY_GRPC_ADDR",
       "FOREBAY_HTTP_ADDR",
+      "FOREBAY_KMS_KEY",
+      "FOREBAY_LOG_FORMAT",
       "FOREBAY_OTLP_ENDPOINT",
       "FOREBAY_OVERFLOW_QUEUE",
       "FOREBAY_RAW_STREAM",
@@ -213,6 +218,8 @@ variable "extra_environment" {
       "FOREBAY_SPILL_DIR",
       "FOREBAY_TABLE",
       "FOREBAY_TASK_QUEUE",
+      "FOREBAY_TLS_CERT",
+      "FOREBAY_TLS_KEY",
       "FOREBAY_WRITE_KEYS",
     ])) == 0
     error_message = "extra_environment may not name what roles, alarms, ports and time-outs follow: stream_generations, table_name, fan_out, otlp_endpoint, shutdown_grace_seconds and write_keys_secret_arn are variables of their own, and the other names can't be varied."

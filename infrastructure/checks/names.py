@@ -74,12 +74,17 @@ def variable(name: str) -> Block:
     return next(block for block in read(INFRASTRUCTURE / "variables.tf") if block.kind == "variable" and block.labels == [name])
 
 
+# Settings that are a resource's or a port's by what they say, though no line here gives them one: places and keys in the lake that
+# roles and Glue know, the form of log lines that alarms read, what load balancers and end points speak.
+FOLLOWED = {f"FOREBAY_{name}" for name in "AWS_ENDPOINT AWS_REGION BUCKET_PREFIX KMS_KEY LOG_FORMAT TLS_CERT TLS_KEY".split()}
+
+
 def followed() -> set[str]:
     """Settings that something else follows: what they are comes of a resource or a port, or is a secret."""
     blocks = [block for block in read(INFRASTRUCTURE / "services.tf") if block.kind in ("locals", "module")]
     given = "\n".join(text for block in blocks for _, text in block.texts())
     found = set(re.findall(r"(FOREBAY_\w+)\s*=[^\n]*\b(?:aws_\w+|local)\.", given))
-    return found | set(re.findall(r"FOREBAY_\w+", "".join(module.arguments.get("secrets", "") for module in modules().values())))
+    return FOLLOWED | found | set(re.findall(r"FOREBAY_\w+", "".join(module.arguments.get("secrets", "") for module in modules().values())))
 
 
 def check_extra() -> list[str]:

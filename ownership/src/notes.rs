@@ -5,7 +5,8 @@
 //! entry is what the stream is, as far as a person or nobody had to agree.
 //!
 //! They are not part of the geneses of shards: those are written once, and have no room for a retention that is raised, by
-//! the product itself too, nor for a change that a person has accepted. An entry comes with each of these and never
+//! the product itself too, nor for a change that a person has accepted. An entry comes with each of these, and with a change
+//! that is **refused**, which holds what nobody has agreed to: while the retention was short, records went. None comes
 //! otherwise, so that nothing need ever be removed.
 //!
 //! The first entry says when readers **began**. What a stream that was there before had already lost by then is nothing that
@@ -54,15 +55,25 @@ impl Notes {
     ) -> anyhow::Result<Option<Notes>> {
         let chain = chain_of(chains, &**stream);
         // Read first: whoever noted more than is seen here would have seen it later.
-        let last = last(&**ledger, &chain).await.map_err(OwnerError::into_cause)?;
+        let noted = Noted::read(&**ledger, &chain).await.map_err(OwnerError::into_cause)?;
         let Some(now) = stream.describe().await.map_err(|error| OwnerError::from(error).into_cause())? else {
             return Ok(None);
         };
-        if let Some(change) = last.and_then(|(_, was)| unaccepted(&**stream, &was, &now)) {
-            return Err(refusal(stream.name(), &change).into());
-        }
         let (stream, ledger, env) = (stream.clone(), ledger.clone(), env.clone());
-        Ok(Some(Notes { chain, stream, ledger, env, now, is_noted: false }))
+        let mut notes = Notes { chain, stream, ledger, env, now, is_noted: false };
+        if let Some(change) = noted.agreed().and_then(|was| unaccepted(&*notes.stream, &was, &notes.now)) {
+            notes.note_refused(&noted).await.map_err(OwnerError::into_cause)?;
+            return Err(refusal(notes.stream.name(), &change).into());
+        }
+        Ok(Some(notes))
+    }
+
+    /// Appends what nobody goes on with, unless the last entry says so.
+    async fn note_refused(&mut self, noted: &Noted) -> Result<(), OwnerError> {
+        match noted.0.last() {
+            Some(last) if last.refused && description(last) == self.now => Ok(()),
+            _ => self.append(noted.next(), true).await,
+        }
     }
 
     /// Keeps the notes of a stream up to date, if it needs any, until `stop`.
@@ -102,39 +113,70 @@ impl Notes {
         }
         self.now.retention = self.now.retention.max(kept_for);
         self.is_noted = false;
-        let last = last(&*self.ledger, &self.chain).await?;
-        if let Some((_, was)) = &last {
-            self.is_noted = *was == self.now;
-            if self.is_noted || unaccepted(&*self.stream, was, &self.now).is_some() {
-                return Ok(());
-            }
+        let noted = Noted::read(&*self.ledger, &self.chain).await?;
+        self.is_noted = noted.0.last().is_some_and(|last| !last.refused && description(last) == self.now);
+        let may_agree = noted.agreed().is_none_or(|was| unaccepted(&*self.stream, &was, &self.now).is_none());
+        if self.is_noted || !may_agree {
+            return Ok(());
         }
-        self.append(last.map_or(0, |(number, _)| number + 1)).await
+        self.append(noted.next(), false).await
     }
 
     /// Appends entry `number`; where another worker was first, the next look goes on from theirs.
-    async fn append(&mut self, number: u64) -> Result<(), OwnerError> {
+    async fn append(&mut self, number: u64, refused: bool) -> Result<(), OwnerError> {
         let (stream, hours) = (self.stream.name(), self.now.retention_hours());
         let Description { capacity_mode, .. } = self.now.clone();
         let appended_at = self.env.now();
-        let said = StreamEntry { stream: stream.to_owned(), capacity_mode, retention_hours: hours, appended_at };
+        let stream_name = stream.to_owned();
+        let said = StreamEntry { stream: stream_name, capacity_mode, retention_hours: hours, appended_at, refused };
         let entry = Entry { nonce: self.env.nonce(), bytes: record::encode(&said) };
         match append_until_decided(&*self.ledger, &self.chain, number, entry, PATIENCE).await {
             Err(LedgerError::Taken { .. }) => Ok(()),
             decided => {
                 decided?;
-                tracing::info!(stream, mode = said.capacity_mode, hours, "noted what the stream is set to");
+                tracing::info!(stream, mode = said.capacity_mode, hours, refused, "noted what the stream is set to");
                 if number == 0 {
                     tracing::info!(
                         stream,
                         "nobody has read this stream before: its readers begin with the oldest record"
                     );
                 }
-                self.is_noted = true;
+                self.is_noted = !refused;
                 Ok(())
             }
         }
     }
+}
+
+/// All entries of a chain of notes, from the first.
+#[derive(Debug)]
+struct Noted(Vec<StreamEntry>);
+
+impl Noted {
+    async fn read(ledger: &dyn Ledger, chain: &ChainId) -> Result<Noted, OwnerError> {
+        let mut slots = Vec::new();
+        for_each_slot(ledger, chain, 0, |slot| {
+            slots.push(slot);
+            Ok(())
+        })
+        .await?;
+        let read = |slot: Slot| read(chain, slot.number, slot.entry.bytes);
+        Ok(Noted(slots.into_iter().map(read).collect::<Result<_, Halt>>()?))
+    }
+
+    /// What the stream is, as far as a person or nobody had to agree.
+    fn agreed(&self) -> Option<Description> {
+        self.0.iter().rev().find(|note| !note.refused).map(description)
+    }
+
+    /// The number of the next entry.
+    fn next(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+fn description(note: &StreamEntry) -> Description {
+    Description { capacity_mode: note.capacity_mode.clone(), retention: kept_for(note) }
 }
 
 /// For how long a stream has kept records, by its notes: when that was noted first, and what it was then.
@@ -143,17 +185,8 @@ pub(crate) struct History(Vec<(i64, Duration)>);
 
 impl History {
     pub(crate) async fn read(chains: &str, stream: &dyn Stream, ledger: &dyn Ledger) -> Result<History, OwnerError> {
-        let (chain, mut noted) = (chain_of(chains, stream), Vec::new());
-        for_each_slot(ledger, &chain, 0, |slot| {
-            noted.push(slot);
-            Ok(())
-        })
-        .await?;
-        let told = |slot: Slot| {
-            let note = read(&chain, slot.number, slot.entry.bytes)?;
-            Ok((note.appended_at, kept_for(&note)))
-        };
-        Ok(History(noted.into_iter().map(told).collect::<Result<_, Halt>>()?))
+        let Noted(notes) = Noted::read(ledger, &chain_of(chains, stream)).await?;
+        Ok(History(notes.iter().map(|note| (note.appended_at, kept_for(note))).collect()))
     }
 
     /// When readers began; `None` where nothing is noted.
@@ -175,14 +208,6 @@ fn kept_for(note: &StreamEntry) -> Duration {
 
 fn chain_of(chains: &str, stream: &dyn Stream) -> ChainId {
     ChainId::new(format!("{chains}{}", stream.incarnation()))
-}
-
-/// The last entry and its number; `None` where nothing is noted.
-async fn last(ledger: &dyn Ledger, chain: &ChainId) -> Result<Option<(u64, Description)>, OwnerError> {
-    let Some(slot) = ledger.head(chain).await? else { return Ok(None) };
-    let note = read(chain, slot.number, slot.entry.bytes)?;
-    let retention = kept_for(&note);
-    Ok(Some((slot.number, Description { capacity_mode: note.capacity_mode, retention })))
 }
 
 fn read(chain: &ChainId, number: u64, bytes: Bytes) -> Result<StreamEntry, Halt> {

@@ -85,8 +85,15 @@ async fn a_retention_that_is_raised_is_noted_and_one_that_was_lowered_since_is_r
     for words in ["the retention of stream raw was 48h", "and is 24h", "raise it again", "--accept-changed raw:24h"] {
         assert!(told.contains(words), "{told}");
     }
-    world.keep_for(3 * DAY);
-    assert!(world.compare().await.unwrap().is_some());
+    assert!(world.compare().await.is_err());
+    assert_eq!(world.noted(24).await, 3, "a refusal is noted once: records went meanwhile");
+
+    world.keep_for(2 * DAY);
+    let stop = Stop::new();
+    let kept = tokio::spawn(Notes::keep(world.compare().await.unwrap(), stop.clone()));
+    assert_eq!(world.noted(48).await, 4, "what is trusted since a refusal is told from what was before");
+    stop.cancel();
+    kept.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,8 @@ async fn began(fleet: &Fleet, proxy: &FaultProxy, stream: &str, notes: &str) {
     let described = stream.describe().await.unwrap().unwrap();
     let (retention_hours, capacity_mode) = (described.retention_hours(), described.capacity_mode);
     let appended_at = Env::system().now() - i64::try_from((DAY * 2).as_micros()).unwrap();
-    let note = StreamEntry { stream: stream.name().to_owned(), capacity_mode, retention_hours, appended_at };
+    let stream_name = stream.name().to_owned();
+    let note = StreamEntry { stream: stream_name, capacity_mode, retention_hours, appended_at, refused: false };
     let entry = Entry { nonce: 1, bytes: record::encode(&note) };
     ledger.unwrap().append(&ChainId::new(format!("{notes}{}", stream.incarnation())), 0, entry).await.unwrap();
 }
