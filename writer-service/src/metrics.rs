@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::uncounted::{self, Uncounted};
 use ownership::metrics::{ShownShard, StageMetrics, StageNames};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use schema::ShardId;
 use service::metrics::{Bound, Level, Set, show_bound};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     uncounted: IntCounterVec,
     pub(crate) objects: IntCounter,
     pub(crate) object_bytes: IntCounter,
-    pub(crate) freshness_seconds: Histogram,
+    pub(crate) freshness_seconds: HistogramVec,
     pub(crate) evicted: IntCounter,
     pub(crate) upload_failures: IntCounter,
     pub(crate) holes: IntGaugeVec,
@@ -55,6 +55,8 @@ pub(crate) struct Shown(ShownShard);
 impl Shown {
     pub(crate) fn new(shard: &ShardId) -> Shown {
         METRICS.holes.with_label_values(&[shard.as_str()]).set(0);
+        // A shard shows before its first event.
+        let _ = METRICS.freshness_seconds.with_label_values(&[shard.as_str()]);
         Shown(METRICS.stage.own(shard))
     }
 }
@@ -65,6 +67,7 @@ impl Drop for Shown {
         METRICS.open_files.lock().expect("no holder panics").remove(shard);
         // What was never set is not there.
         let _ = METRICS.holes.remove_label_values(&[shard.as_str()]);
+        let _ = METRICS.freshness_seconds.remove_label_values(&[shard.as_str()]);
     }
 }
 
@@ -96,7 +99,7 @@ impl Metrics {
             uncounted,
             objects: set.counter("objects_total", "Live objects written"),
             object_bytes: set.counter("object_bytes_total", "Bytes of live objects"),
-            freshness_seconds: set.histogram("freshness_seconds", &SECONDS, freshness_help),
+            freshness_seconds: set.histograms("freshness_seconds", &["shard"], &SECONDS, freshness_help),
             evicted: set.counter("evicted_total", "Objects closed early for want of memory"),
             upload_failures: set.counter("upload_failures_total", "Uploads that failed and are tried again"),
             holes: set.gauges("holes", &["shard"], "Origins with an ordinal missing for a minute"),

@@ -596,8 +596,9 @@ impl Owner {
         let now = self.parts.env.now();
         self.committing = Spans::default();
         self.pending_since = None;
+        let freshness = METRICS.freshness_seconds.with_label_values(&[self.shard.id.as_str()]);
         for received_at in self.unreadable.drain(..) {
-            METRICS.freshness_seconds.observe(now.saturating_sub(received_at).max(0) as f64 / 1e6);
+            freshness.observe(now.saturating_sub(received_at).max(0) as f64 / 1e6);
         }
     }
 
