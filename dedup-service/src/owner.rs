@@ -212,8 +212,9 @@ impl Owner {
             self.make_room();
             if !self.outbox.is_empty() {
                 self.forward().await?;
-                METRICS.ahead(&self.shard.id, self.entries_ahead());
-                if self.entries_ahead() >= self.parts.config.ahead_max.get() as u64 {
+                let ahead = self.entries_ahead();
+                METRICS.ahead(&self.shard.id, ahead);
+                if ahead >= self.parts.config.ahead_max.get() as u64 {
                     self.note_lag(Duration::ZERO).await;
                     tokio::time::sleep(RETRY_PAUSE).await;
                     continue;

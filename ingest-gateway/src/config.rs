@@ -246,7 +246,7 @@ fn at_most(value: usize, ceiling: usize) -> Result<usize, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use clap::Parser;
 
@@ -256,7 +256,7 @@ mod tests {
         config: Config,
     }
 
-    fn parse(args: &[&str]) -> Result<Config, String> {
+    pub(crate) fn parse(args: &[&str]) -> Result<Config, String> {
         let args = ["gateway"].iter().chain(args);
         Only::try_parse_from(args).map(|only| only.config).map_err(|error| error.to_string())
     }

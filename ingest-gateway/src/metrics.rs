@@ -214,19 +214,13 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::parse;
     use crate::flush::Arrival;
     use crate::shards::Routes;
-    use clap::Parser;
     use schema::{HashRange, ShardId};
     use service::Health;
     use stream::Shard;
     use tokio::time::Instant;
-
-    #[derive(Parser)]
-    struct Only {
-        #[command(flatten)]
-        config: Config,
-    }
 
     fn shown(name: &str) -> Option<f64> {
         let text = service::metrics::text(&Health::default()).map_err(|error| error.to_string()).unwrap();
@@ -240,7 +234,7 @@ mod tests {
         let routes = Arc::new(Routes::of(vec![shard]).unwrap());
         let arrival = Arrival { received_at: 0, at: Instant::now() };
         let (sender, mut inbox) = mpsc::channel(4);
-        show_bounds(&Budget::new(1), &sender, &Only::parse_from(["gateway"]).config);
+        show_bounds(&Budget::new(1), &sender, &parse(&[]).unwrap());
         let used = || shown(r#"forebay_bound_used{bound="gateway_inbox_requests"}"#);
         assert_eq!((used(), shown(r#"forebay_bound_limit{bound="gateway_inbox_requests"}"#)), (Some(0.0), Some(4.0)));
         for _ in 0..3 {

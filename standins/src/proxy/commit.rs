@@ -47,16 +47,10 @@ impl Shared {
                 Some(after) => counted(pass(&after, upstream).await),
                 None => pass(call, upstream).await,
             },
-            Fault::Behind(lag) => {
+            Fault::Behind(by) | Fault::Older(by) => {
+                let forge = if matches!(fault, Fault::Behind(_)) { forged::behind } else { forged::older };
                 let (status, body) = upstream.apply(call).await?;
-                match forged::behind(&body, lag).filter(|_| status.is_success()) {
-                    Some(answer) => counted(Ok(answer)),
-                    None => pass(call, upstream).await,
-                }
-            }
-            Fault::Older(by) => {
-                let (status, body) = upstream.apply(call).await?;
-                match forged::older(&body, by).filter(|_| status.is_success()) {
+                match forge(&body, by).filter(|_| status.is_success()) {
                     Some(answer) => counted(Ok(answer)),
                     None => pass(call, upstream).await,
                 }

@@ -108,8 +108,7 @@ pub(super) fn behind(body: &[u8], lag: Duration) -> Option<Answer> {
     let mut given: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let millis = u64::try_from(lag.as_millis()).expect("no lag is that long");
     *given.get_mut("MillisBehindLatest")? = millis.into();
-    let body = serde_json::to_vec(&given).expect("what was JSON is JSON");
-    Some(answer(StatusCode::OK, "application/x-amz-json-1.1", body.into()))
+    Some(changed(&given))
 }
 
 /// The answer to a DescribeStreamSummary, of a stream that was made so much earlier; nothing for what is none.
@@ -117,8 +116,12 @@ pub(super) fn older(body: &[u8], by: Duration) -> Option<Answer> {
     let mut given: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let made_at = given.get_mut("StreamDescriptionSummary")?.get_mut("StreamCreationTimestamp")?;
     *made_at = (made_at.as_f64()? - by.as_secs_f64()).into();
-    let body = serde_json::to_vec(&given).expect("what was JSON is JSON");
-    Some(answer(StatusCode::OK, "application/x-amz-json-1.1", body.into()))
+    Some(changed(&given))
+}
+
+fn changed(given: &Map<String, Value>) -> Answer {
+    let body = serde_json::to_vec(given).expect("what was JSON is JSON");
+    answer(StatusCode::OK, "application/x-amz-json-1.1", body.into())
 }
 
 fn error(service: Service, status: StatusCode, code: &str) -> Answer {
